@@ -1,0 +1,79 @@
+"""Everything that can be set from outside, one small class per area; read only where a process starts."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from darkroom.errors import ConfigurationError
+from darkroom.settings.base import AreaSettings
+from darkroom.settings.redis import RedisSettings
+from darkroom.settings.service import ServiceSettings
+from darkroom.settings.storage import StorageSettings
+from darkroom.settings.upstream import UpstreamSettings
+from darkroom.settings.webhooks import WebhookSettings
+
+__all__ = [
+    "AREAS",
+    "RedisSettings",
+    "ServiceSettings",
+    "Settings",
+    "StorageSettings",
+    "UpstreamSettings",
+    "WebhookSettings",
+    "load_settings",
+]
+
+AREAS: tuple[type[AreaSettings], ...] = (
+    UpstreamSettings,
+    RedisSettings,
+    ServiceSettings,
+    StorageSettings,
+    WebhookSettings,
+)
+
+Area = TypeVar("Area", bound=AreaSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All areas together, as a process start reads them."""
+
+    upstream: UpstreamSettings
+    redis: RedisSettings
+    service: ServiceSettings
+    storage: StorageSettings
+    webhooks: WebhookSettings
+
+
+def load_settings() -> Settings:
+    """Read every area from the environment and `.env`.
+
+    Raises:
+        ConfigurationError: all wrong variables at once, one line each.
+    """
+    problems: list[str] = []
+
+    def read(area: type[Area]) -> Area | None:
+        try:
+            return area()
+        except ValidationError as error:
+            problems.extend(_lines(error))
+            return None
+
+    upstream, redis, service = read(UpstreamSettings), read(RedisSettings), read(ServiceSettings)
+    storage, webhooks = read(StorageSettings), read(WebhookSettings)
+    if upstream is None or redis is None or service is None or storage is None or webhooks is None:
+        raise ConfigurationError(problems)
+    if upstream.callbacks == "on" and not (service.public_url or "").startswith("https://"):
+        raise ConfigurationError(["WAVESPEED_CALLBACKS: on needs an https DARKROOM_PUBLIC_URL"])
+    return Settings(upstream=upstream, redis=redis, service=service, storage=storage, webhooks=webhooks)
+
+
+def _lines(error: ValidationError) -> list[str]:
+    lines = []
+    for item in error.errors(include_url=False, include_input=False):
+        message = item["msg"].removeprefix("Value error, ")
+        variable = str(item["loc"][0]) if item["loc"] else ""
+        lines.append(f"{variable}: {message}" if variable else message)
+    return lines

@@ -1,0 +1,94 @@
+"""The ingress and what every process of the service shares."""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from darkroom.settings.base import AreaSettings
+
+
+class ServiceSettings(AreaSettings):
+    """Address, keys and logs."""
+
+    host: str = Field("127.0.0.1", validation_alias="DARKROOM_HOST", description="Address the API listens on.")
+    port: int = Field(8000, ge=0, le=65_535, validation_alias="DARKROOM_PORT", description="Port of the API.")
+    public_url: str | None = Field(
+        None, validation_alias="DARKROOM_PUBLIC_URL", description="How the outside reaches the API."
+    )
+    data_dir: Path = Field(
+        Path(".darkroom"), validation_alias="DARKROOM_DATA_DIR", description="Where the embedded stack keeps its data."
+    )
+    log_format: Literal["console", "json"] = Field(
+        "console", validation_alias="DARKROOM_LOG_FORMAT", description="How log lines look."
+    )
+    api_keys_text: SecretStr | None = Field(
+        None, validation_alias="DARKROOM_API_KEYS", description="`tenant:key,tenant:key`."
+    )
+    admin_keys_text: SecretStr | None = Field(
+        None,
+        validation_alias="DARKROOM_ADMIN_KEYS",
+        description="Operators' keys, comma-separated (`name:key` or only the key): every tenant's jobs, lanes, keys.",
+    )
+    auth: Literal["required", "off"] = Field(
+        "required",
+        validation_alias="DARKROOM_AUTH",
+        description="`off` needs no key and is allowed on a loopback address only.",
+    )
+    max_queued_per_tenant: int = Field(
+        1_000_000,
+        ge=1,
+        validation_alias="DARKROOM_MAX_QUEUED_PER_TENANT",
+        description="Waiting jobs of a tenant beyond which it gets 429.",
+    )
+
+    @field_validator("api_keys_text")
+    @classmethod
+    def _pairs(cls, value: SecretStr | None) -> SecretStr | None:
+        for part in _parts(value):
+            tenant, colon, key = part.partition(":")
+            if not (tenant and colon and key):
+                raise ValueError("must be tenant:key pairs, comma-separated")
+            if not tenant.replace("-", "").replace("_", "").isalnum() or len(tenant) > 64:
+                raise ValueError("a tenant's name takes letters, digits, - and _ (64 at most)")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/") if value else value
+
+    @model_validator(mode="after")
+    def _open_only_on_loopback(self) -> Self:
+        if self.auth == "off" and not self.on_loopback:
+            raise ValueError("DARKROOM_AUTH: off is allowed on a loopback address only; set DARKROOM_HOST=127.0.0.1")
+        return self
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the API listens on this machine only."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def api_keys(self) -> dict[str, str]:
+        """Key to tenant."""
+        pairs = (part.partition(":") for part in _parts(self.api_keys_text))
+        return {key: tenant for tenant, _, key in pairs}
+
+    @property
+    def admin_keys(self) -> dict[str, str]:
+        """Key to operator's name."""
+        pairs = (part.rpartition(":") for part in _parts(self.admin_keys_text))
+        return {key: name or "admin" for name, _, key in pairs}
+
+
+def _parts(value: SecretStr | None) -> list[str]:
+    return [part.strip() for part in value.get_secret_value().split(",") if part.strip()] if value else []
