@@ -54,9 +54,7 @@ LEGAL_MOVES: dict[JobStatus, frozenset[JobStatus]] = {
 
 Priority = Literal["low", "normal", "high"]
 
-EventType = Literal[
-    "job.completed", "job.failed", "job.canceled", "job.expired", "job.outputs_late", "batch.completed"
-]
+EventType = Literal["job.completed", "job.failed", "job.canceled", "job.expired", "job.outputs_late", "batch.completed"]
 DEFAULT_EVENTS: tuple[EventType, ...] = ("job.completed", "job.failed", "job.canceled", "job.expired")
 
 ErrorCode = Literal[
@@ -114,7 +112,9 @@ class JobRequest(Strict):
     enable_sync_mode: bool = Field(False, description="Let upstream hold the submit until the result exists")
     webhook: Webhook | None = None
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = Field(
-        default_factory=dict, description="Up to 16 pairs of your own, kept and given back", examples=[{"order": "1234"}]
+        default_factory=dict,
+        description="Up to 16 pairs of your own, kept and given back",
+        examples=[{"order": "1234"}],
     )
     priority: Priority = Field("normal", description="Order among your own waiting jobs")
     expires_in: int | None = Field(
