@@ -59,7 +59,6 @@ class Simulator:
 
     async def listen(self) -> None:
         """Open the port, the same one as before if it was open already."""
-        assert self._runner is not None, "start the simulator first"
         family = socket.AF_INET6 if ":" in self.options.host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -69,17 +68,17 @@ class Simulator:
             listener.close()
             raise
         self.port = listener.getsockname()[1]
-        self._site = web.SockSite(self._runner, listener, backlog=1024)
+        self._site = web.SockSite(self._started(), listener, backlog=1024)
         await self._site.start()
 
     async def hang_up(self) -> None:
         """Close the port and every connection, as if the upstream went down; tasks go on."""
-        assert self._runner is not None, "start the simulator first"
+        server = self._started().server
         if self._site is not None:
             await self._site.stop()
             self._site = None
-        if self._runner.server is not None:
-            for connection in self._runner.server.connections:
+        if server is not None:
+            for connection in server.connections:
                 if connection.transport is not None:
                     connection.transport.abort()
 
@@ -90,6 +89,11 @@ class Simulator:
         if self._runner is not None:
             await self._runner.cleanup()
         self._outputs.pictures.close()
+
+    def _started(self) -> web.AppRunner:
+        if self._runner is None:
+            raise RuntimeError("start the simulator first")
+        return self._runner
 
     async def _set_date(self, request: web.Request, response: web.StreamResponse) -> None:
         if self.world.clock.is_shifted:
@@ -110,15 +114,14 @@ async def _serve(options: SimulatorOptions) -> None:
         loop.add_signal_handler(number, stop.set)
     await simulator.start()
     settings = options.settings
-    print(
+    sys.stderr.write(
         f"*** SIMULATION *** This is a simulated WaveSpeed at {simulator.url}: no real images are generated, "
         f"no money is spent.\n"
         f"    tier {settings.tier}: {settings.rate_limit()} images a minute, {settings.concurrency_limit()} at once; "
         f"inference {settings.inference_min_s:g}-{settings.inference_max_s:g} s; "
-        f"control at {simulator.url}/_simulator/stats",
-        file=sys.stderr,
-        flush=True,
+        f"control at {simulator.url}/_simulator/stats\n"
     )
+    sys.stderr.flush()
     try:
         await stop.wait()
     finally:
@@ -126,6 +129,6 @@ async def _serve(options: SimulatorOptions) -> None:
 
 
 def _for_url(host: str) -> str:
-    if host in ("0.0.0.0", "::", ""):
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - nothing is bound here
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host

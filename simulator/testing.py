@@ -7,6 +7,7 @@ of its own, for load tests and for killing it.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
 import signal
@@ -14,11 +15,9 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -92,13 +91,14 @@ class SimulatorControl:
 
     def _call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/_simulator{path}", data=data, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=_DEADLINE_S) as response:
-                answer: dict[str, Any] = json.load(response)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise ControlError(json.load(error).get("error", str(error))) from error
+        parts = urllib.parse.urlsplit(self.url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_DEADLINE_S)
+        with closing(connection):
+            connection.request(method, f"/_simulator{path}", data, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer: dict[str, Any] = json.load(response)
+        if response.status >= 400:
+            raise ControlError(answer.get("error", f"HTTP {response.status}"))
         return answer
 
 
@@ -144,7 +144,7 @@ class SimulatorProcess(SimulatorControl):
         for name, value in changed.items():
             command += ["--set", f"{name}={json.dumps(value)}"]
         paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - the command is ours
             command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         )
         self.greeting = self._stderr().readline()
@@ -157,7 +157,8 @@ class SimulatorProcess(SimulatorControl):
         super().__init__(rest.split(": ")[0])
 
     def _stderr(self) -> IO[str]:
-        assert self._process.stderr is not None
+        if self._process.stderr is None:
+            raise RuntimeError("the process was started without a pipe")
         return self._process.stderr
 
     def _drain_stderr(self) -> None:

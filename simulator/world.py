@@ -141,9 +141,9 @@ class World:
         shown_before = time.monotonic() - self.settings.list_delay_s
         account = self.accounts.get(key)
         for prediction in reversed(account.predictions if account else []):
-            if prediction.created_tick <= shown_before and not prediction.is_deleted:
-                if not self.is_expired(prediction):
-                    yield prediction
+            is_listed = prediction.created_tick <= shown_before and not prediction.is_deleted
+            if is_listed and not self.is_expired(prediction):
+                yield prediction
 
     def finish(self, prediction: Prediction, *, status: str, code: int | None = None, error: str = "") -> None:
         """End a task that is not done: set what a look shows, refund a failure, free its slot, tell the watchers."""
