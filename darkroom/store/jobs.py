@@ -1,0 +1,149 @@
+"""What the ingress asks of the store: accept, read, list, cancel and retry jobs."""
+
+import hashlib
+from dataclasses import dataclass
+
+import orjson
+from redis.asyncio import Redis
+
+from darkroom.errors import DarkroomError
+from darkroom.ids import new_id
+from darkroom.jobs import JobRequest
+from darkroom.store.records import JobRecord
+from darkroom.store.scripts import Scripts
+
+IDEMPOTENCY_LIFE_MS = 48 * 3600 * 1000
+
+
+class ConflictError(DarkroomError):
+    """The job or key is not in a state that allows this; `code` says which way."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LineFullError(DarkroomError):
+    """The tenant has as many jobs waiting as it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job that is durable now. `wake` asks the caller to publish one `dispatch` message."""
+
+    job_id: str
+    replayed: bool
+    wake: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A job that goes on: `resumed` at no cost, or waiting for a new attempt."""
+
+    resumed: bool
+    wake: bool
+
+
+def fingerprint(request: JobRequest) -> str:
+    """Hash a request so that equal ones, however spelled, give the same text."""
+    return hashlib.sha256(orjson.dumps(request.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+
+
+class JobStore:
+    """Jobs as their owners see them. Every method is one round trip."""
+
+    def __init__(self, redis: Redis, *, job_ttl_s: int = 604_800) -> None:
+        self.scripts = Scripts(redis)
+        self.redis = redis
+        self._ttl_ms = job_ttl_s * 1000
+
+    async def enqueue(
+        self, tenant: str, request: JobRequest, *, idempotency_key: str | None = None, max_queued: int = 1_000_000
+    ) -> Accepted:
+        """Accept a job; it survives every crash from the return on (with Redis' own persistence).
+
+        Raises:
+            ConflictError: `idempotency_mismatch`, the key was used with another body. Permanent.
+            LineFullError: retryable once jobs of the tenant have left the line.
+        """
+        job_id = new_id("job")
+        key_hash = hashlib.sha256(idempotency_key.encode()).hexdigest()[:32] if idempotency_key else ""
+        reply = await self.scripts.call(
+            "enqueue",
+            job_id,
+            tenant,
+            request.max_images,
+            request.priority,
+            orjson.dumps(request.model_dump(mode="json", exclude_defaults=True)).decode(),
+            (request.expires_in or 0) * 1000,
+            key_hash,
+            fingerprint(request) if key_hash else "",
+            max(IDEMPOTENCY_LIFE_MS, 0),
+            max_queued,
+            self._ttl_ms,
+        )
+        match int(reply[0]):
+            case 1:
+                return Accepted(job_id, replayed=False, wake=bool(reply[1]))
+            case 2:
+                return Accepted(str(reply[1]), replayed=True, wake=False)
+            case -1:
+                raise ConflictError("idempotency_mismatch", "this Idempotency-Key was used with another body")
+            case -2:
+                raise LineFullError(f"{max_queued} jobs are waiting already")
+        raise AssertionError(f"enqueue.lua answered {reply!r}")
+
+    async def read(self, job_id: str) -> JobRecord | None:
+        """Read a job; None when there is none (any more)."""
+        return JobRecord.from_reply(job_id, await self.scripts.call("read_job", job_id))
+
+    async def read_many(self, job_ids: list[str]) -> list[JobRecord]:
+        """Read several jobs in one round trip, leaving out those that are gone."""
+        replies = await self.scripts.call_many([("read_job", (job_id,)) for job_id in job_ids])
+        records = []
+        for job_id, reply in zip(job_ids, replies, strict=True):
+            if isinstance(reply, Exception):
+                raise reply
+            record = JobRecord.from_reply(job_id, reply)
+            if record is not None:
+                records.append(record)
+        return records
+
+    async def cancel(self, job_id: str) -> bool:
+        """Cancel a job; False: its submit is under way, and it is canceled once that is settled.
+
+        Raises:
+            KeyError: no such job.
+            ConflictError: `already_finished`.
+        """
+        match await self.scripts.call("cancel", job_id):
+            case 1:
+                return True
+            case 2:
+                return False
+            case -1:
+                raise KeyError(job_id)
+            case -2:
+                raise ConflictError("already_finished", "the job has finished")
+        raise AssertionError("cancel.lua gave an unknown code")
+
+    async def retry(self, job_id: str, *, fresh: bool = False) -> Retried:
+        """Let a failed, canceled or expired job go on; `fresh` forces a new attempt, which costs again.
+
+        Raises:
+            KeyError: no such job.
+            ConflictError: `not_retryable` or `submit_unconfirmed`.
+        """
+        code, wake = await self.scripts.call("retry", job_id, int(fresh))
+        match int(code):
+            case 1:
+                return Retried(resumed=False, wake=bool(wake))
+            case 3:
+                return Retried(resumed=True, wake=False)
+            case -1:
+                raise KeyError(job_id)
+            case -2:
+                raise ConflictError("not_retryable", "only a failed, canceled or expired job can be retried")
+            case -3:
+                raise ConflictError("submit_unconfirmed", "the last submit is not settled; an operator resolves it")
+        raise AssertionError("retry.lua gave an unknown code")

@@ -1,0 +1,105 @@
+"""Every key: how it is built, what it holds, who deletes it and when.
+
+The scripts build the same names in `_lib.lua`; a test holds the two against each other. All keys carry one hash tag, so
+that a cell always fits one node of a cluster.
+"""
+
+ROOT = "{darkroom}:"
+
+DUE = ROOT + "due"
+"""Sorted set: every timer there is, scored by when it is due (ms, server time). Permanent."""
+TURNS = ROOT + "turns"
+"""Sorted set: tenants with waiting jobs, scored by the images they have had. Gone when the line is empty."""
+DEPTH = ROOT + "depth"
+"""Hash: waiting jobs by `tenant|priority`, and `*|jobs`, `*|images`, `*|unstored`. Permanent."""
+CLOCK = ROOT + "clock"
+"""Hash: how long every lane was paused. Permanent."""
+SEQ = ROOT + "seq"
+"""Counter: order of arrival. Permanent."""
+IDS = ROOT + "ids"
+"""Counter behind the ids that scripts make. Permanent."""
+WAKE = ROOT + "wake"
+"""Flag: a `dispatch` message is under way. Lives two seconds."""
+LANES = ROOT + "lanes"
+"""Set of lane names. Permanent."""
+TENANTS = ROOT + "tenants"
+"""Set of tenants that ever posted a job. Permanent."""
+TOTALS = ROOT + "totals"
+"""Hash of counters for the metrics. Permanent."""
+CHANNEL = ROOT + "changes"
+"""Channel: the id of every job that changes."""
+WORKERS = ROOT + "workers"
+"""Hash: worker name to its last sign of life (JSON). Entries are dropped by whoever finds them dead."""
+
+PERMANENT = frozenset({DUE, TURNS, DEPTH, CLOCK, SEQ, IDS, LANES, TENANTS, TOTALS, WORKERS})
+"""Keys without a life-time of their own, beside those of live jobs, the line, indexes, lanes and pending deliveries."""
+
+
+def job(job_id: str) -> str:
+    """Hash: the job's record. Expires some time after the job has finished and no attempt of it is live."""
+    return f"{ROOT}job:{job_id}"
+
+
+def attempt(job_id: str, number: int) -> str:
+    """Hash: one attempt of a job. Expires with the job."""
+    return f"{ROOT}attempt:{job_id}:{number}"
+
+
+def index(tenant: str, status: str) -> str:
+    """Sorted set (all scores 0, ordered by id): a tenant's jobs in one status. Trimmed when jobs expire."""
+    return f"{ROOT}index:{tenant}:{status}"
+
+
+def flow(tenant: str, batch: str, priority: str) -> str:
+    """Sorted set: waiting jobs of one flow by arrival. Gone when empty. `batch` is `-` for loose jobs."""
+    return f"{ROOT}flow:{tenant}:{priority}:{batch}"
+
+
+def flows(tenant: str, priority: str) -> str:
+    """Sorted set: a tenant's flows of one priority by the images they have had. Gone when empty."""
+    return f"{ROOT}flows:{tenant}:{priority}"
+
+
+def lane(name: str) -> str:
+    """Hash: an upstream account's limits and state. Permanent."""
+    return f"{ROOT}lane:{name}"
+
+
+def slots(name: str) -> str:
+    """Sorted set: attempts that upstream may be working on, scored by when they lapse. Members end with the attempt."""
+    return f"{ROOT}lane:{name}:slots"
+
+
+def sends(name: str) -> str:
+    """Sorted set: sends that count against the rate, scored by when they stop counting."""
+    return f"{ROOT}lane:{name}:sends"
+
+
+def unsent(name: str) -> str:
+    """Sorted set: attempts admitted but not sent."""
+    return f"{ROOT}lane:{name}:unsent"
+
+
+def prediction(prediction_id: str) -> str:
+    """String: the attempt that owns a prediction. Lives eight days, a day longer than upstream keeps it."""
+    return f"{ROOT}prediction:{prediction_id}"
+
+
+def event(event_id: str) -> str:
+    """Hash: an event and the record it tells of, as it was. Expires once its delivery is settled."""
+    return f"{ROOT}event:{event_id}"
+
+
+def delivery(delivery_id: str) -> str:
+    """Hash: one event on its way to one URL. Expires once it is settled."""
+    return f"{ROOT}delivery:{delivery_id}"
+
+
+def usage(tenant: str, day: int) -> str:
+    """Hash: counts of one UTC day (days since 1970). Lives 400 days."""
+    return f"{ROOT}usage:{tenant}:{day}"
+
+
+def idempotency(tenant: str, key_hash: str) -> str:
+    """Hash: the job that an idempotency key made, and the fingerprint of its body. Lives at least 24 hours."""
+    return f"{ROOT}idem:{tenant}:{key_hash}"

@@ -1,0 +1,27 @@
+-- Cancel a job: free and at once before the submit; settled with the submit while that is under way; after it at once,
+-- and the money is spent (the attempt goes on, its outputs are kept as late).
+-- ARGV: 1 job id
+-- -> 1 canceled | 2 canceled as soon as the submit is settled | -1 no such job | -2 finished already
+-- job from queued, generating or storing to canceled
+local id = ARGV[1]
+local job = load_job(id)
+if not job then return -1 end
+if TERMINAL[job.status] then return -2 end
+local attempt = load_attempt(id, job.attempt)
+if attempt.state == 'submitting' or attempt.state == 'unconfirmed' then
+  call('HSETNX', k_job(id), 'cancel_requested_ms', int(NOW))
+  call('PUBLISH', K_CHANNEL, id)
+  return 2
+end
+if attempt.state == 'admitted' then
+  free_slot(attempt)
+  give_back_send(attempt)
+  call('ZREM', K_DUE, due_of(id, job.attempt))
+  call('HSET', k_attempt(id, job.attempt), 'state', 'queued')
+  call('HINCRBY', k_attempt(id, job.attempt), 'lease', 1)
+else
+  line_remove(job)
+end
+call('HSETNX', k_job(id), 'cancel_requested_ms', int(NOW))
+finish(job, 'canceled')
+return 1

@@ -1,0 +1,25 @@
+#!lua flags=allow-oom
+-- Every output is in the bucket, and job.json too: say so. An attempt that was given up yields late outputs instead.
+-- ARGV: 1 job id, 2 attempt, 3 lease, 4 images delivered
+-- -> 1 job completed | 2 kept as late outputs | -1 stale
+-- attempt from storing to done; job from storing to completed
+local id, n = ARGV[1], ARGV[2]
+local attempt = load_attempt(id, n)
+if attempt.state ~= 'storing' or attempt.lease ~= ARGV[3] then return -1 end
+local job = load_job(id)
+call('HSET', k_attempt(id, n), 'state', 'done', 'stored_ms', int(NOW), 'delivered', ARGV[4])
+call('HINCRBY', k_attempt(id, n), 'lease', 1)
+call('HDEL', k_attempt(id, n), 'sources', 'store_error', 'send_ref', 'key')
+call('ZREM', K_DUE, due_of(id, n))
+add_unstored(-job.images)
+count_usage(job.tenant, 'images_delivered', ARGV[4])
+call('HINCRBY', K_TOTALS, 'delivered_images', ARGV[4])
+if is_current(job, n) then
+  finish(job, 'completed')
+  return 1
+end
+local late = call('HGET', k_job(id), 'late')
+call('HSET', k_job(id), 'late', late and (late .. ',' .. n) or n)
+emit(job, 'job.outputs_late')
+retire(job)
+return 2

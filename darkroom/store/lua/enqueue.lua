@@ -1,0 +1,41 @@
+-- Accept a job: idempotency key, record, place in the line, deadline, first event; all or nothing.
+-- ARGV: 1 job id, 2 tenant, 3 images, 4 priority, 5 request (JSON), 6 expires in (ms, 0: never),
+--       7 idempotency key's hash ('' none), 8 body's fingerprint, 9 life of the key (ms),
+--       10 most jobs the tenant may have waiting, 11 life of the finished job (ms)
+-- -> {1, wake} accepted | {2, first job's id} replayed | {-1} other body under this key | {-2} tenant's line is full
+-- from nothing to queued
+local id, tenant = ARGV[1], ARGV[2]
+local idem = ARGV[7] ~= '' and (ROOT .. 'idem:' .. tenant .. ':' .. ARGV[7])
+if idem then
+  local known = fields(idem, 'job', 'body')
+  if known.job then
+    if known.body == ARGV[8] then return { 2, known.job } end
+    return { -1 }
+  end
+end
+if call('EXISTS', k_job(id)) == 1 then return { 1, wake() } end -- the same call again after a lost answer
+local waiting = 0
+for _, priority in ipairs(PRIORITIES) do
+  waiting = waiting + tonumber(call('HGET', K_DEPTH, tenant .. '|' .. priority) or 0)
+end
+if waiting >= tonumber(ARGV[10]) then return { -2 } end
+
+local seq = call('INCR', K_SEQ)
+call('HSET', k_job(id), 'v', 1, 'tenant', tenant, 'images', ARGV[3], 'priority', ARGV[4], 'request', ARGV[5],
+  'seq', seq, 'attempt', 1, 'queued_ms', int(NOW), 'ttl_ms', ARGV[11])
+if tonumber(ARGV[6]) > 0 then
+  call('HSET', k_job(id), 'expires_ms', ARGV[6], 'paused_base_ms', int(paused_ms()))
+  due_in('x:' .. id, tonumber(ARGV[6]))
+end
+if idem then
+  call('HSET', idem, 'job', id, 'body', ARGV[8])
+  call('PEXPIRE', idem, ARGV[9])
+end
+local job = { id = id, tenant = tenant, attempt = '1', images = tonumber(ARGV[3]), priority = ARGV[4], batch = '-',
+  seq = seq }
+set_status(job, 'queued')
+line_push(job)
+call('SADD', K_TENANTS, tenant)
+count_usage(tenant, 'jobs', 1)
+count_usage(tenant, 'images_requested', job.images)
+return { 1, wake() }

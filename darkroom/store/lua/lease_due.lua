@@ -1,0 +1,45 @@
+#!lua flags=allow-oom
+-- Lease what is due: each entry is put off by the time its handling may take and given out with all that needs.
+-- ARGV: 1 most entries, 2 lease of a look (ms), 3 wait of a message that hands work to a Celery queue (ms)
+-- -> {now (ms), next due (ms, -1 none), line depth, entry, …}; an entry is
+--    {'j', id, attempt, state, lease, prediction id, submitted (ms), looks, current ('1' or '0'), lane, sent (ms),
+--     clock start (ms)}
+--    {'d', delivery id, lease} | {'x', job id} | {'l', lane}
+local due = call('ZRANGEBYSCORE', K_DUE, '-inf', int(NOW), 'LIMIT', 0, ARGV[1])
+local look_ms, message_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
+local entries = {}
+for _, member in ipairs(due) do
+  local kind, rest = member:sub(1, 1), member:sub(3)
+  if kind == 'j' then
+    local id, n = rest:match('^(.+):(%d+)$')
+    local a = fields(k_attempt(id, n), 'state', 'lease', 'prediction_id', 'submitted_ms', 'polls', 'lane', 'sent_ms',
+      'clock_ms')
+    if LIVE[a.state or ''] then
+      local job = fields(k_job(id), 'status', 'attempt')
+      local current = job.attempt == n and not TERMINAL[job.status] and '1' or '0'
+      due_in(member, a.state == 'storing' and message_ms or look_ms)
+      entries[#entries + 1] = { 'j', id, n, a.state, a.lease, a.prediction_id or '', a.submitted_ms or '0',
+        a.polls or '0', current, a.lane or '', a.sent_ms or '0', a.clock_ms or a.submitted_ms or '0' }
+    else
+      call('ZREM', K_DUE, member)
+    end
+  elseif kind == 'd' then
+    local d = fields(k_delivery(rest), 'status', 'lease')
+    if d.status == 'pending' then
+      due_in(member, message_ms)
+      entries[#entries + 1] = { 'd', rest, d.lease }
+    else
+      call('ZREM', K_DUE, member)
+    end
+  elseif kind == 'x' then
+    due_in(member, look_ms)
+    entries[#entries + 1] = { 'x', rest }
+  else
+    call('ZREM', K_DUE, member)
+    entries[#entries + 1] = { kind, rest }
+  end
+end
+local first = call('ZRANGE', K_DUE, 0, 0, 'WITHSCORES')[2]
+local reply = { int(NOW), first and int(tonumber(first)) or '-1', call('HGET', K_DEPTH, '*|jobs') or '0' }
+for _, entry in ipairs(entries) do reply[#reply + 1] = entry end
+return reply

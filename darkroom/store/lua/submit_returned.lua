@@ -1,0 +1,20 @@
+#!lua flags=allow-oom
+-- Take a send back that created nothing: the job keeps its place, its attempt and its money.
+-- ARGV: 1 job id, 2 attempt, 3 lease, 4 'never_left' (reservation given back) or 'not_now' (kept) or 'absent'
+-- -> 1 done | -1 stale
+-- attempt from submitting (or unconfirmed, when absent) to queued
+local id, n = ARGV[1], ARGV[2]
+local attempt = load_attempt(id, n)
+local from = ARGV[4] == 'absent' and 'unconfirmed' or 'submitting'
+if attempt.state ~= from or attempt.lease ~= ARGV[3] then return -1 end
+local job = load_job(id)
+free_slot(attempt)
+if ARGV[4] == 'never_left' then give_back_send(attempt) else end_send(attempt) end
+if ARGV[4] == 'absent' then call('HINCRBY', k_attempt(id, n), 'absent', 1) end
+call('ZREM', K_DUE, due_of(id, n))
+call('HSET', k_attempt(id, n), 'state', 'queued')
+call('HINCRBY', k_attempt(id, n), 'lease', 1)
+add_spent(job, -job.images)
+if is_current(job, n) then queue_again(job) end
+retire(job)
+return 1

@@ -1,0 +1,85 @@
+"""Loads the Lua scripts and calls them, one atomic move or query each.
+
+A call may be repeated by the connection after a lost answer; every move is fenced, so the repetition changes nothing.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from darkroom.store import keys
+
+_PACKAGE = Path(__file__).parent.parent
+FOLDERS = (_PACKAGE / "store" / "lua", _PACKAGE / "line" / "lua")
+
+Call = tuple[str, tuple[str | int | float, ...]]
+
+
+@cache
+def sources() -> dict[str, str]:
+    """Give every script's whole text by name: its flags' line, the shared part, its body."""
+    library = (FOLDERS[0] / "_lib.lua").read_text()
+    texts = {}
+    for path in sorted(path for folder in FOLDERS for path in folder.glob("[a-z]*.lua")):
+        body = path.read_text()
+        flags, body = body.split("\n", 1) if body.startswith("#!") else ("#!lua", body)
+        texts[path.stem] = f"{flags}\n{library}\n{body}"
+    return texts
+
+
+@cache
+def digests() -> dict[str, str]:
+    """Give the SHA-1 under which Redis knows each script."""
+    return {name: hashlib.sha1(text.encode()).hexdigest() for name, text in sources().items()}  # noqa: S324
+
+
+class Scripts:
+    """The scripts on one connection pool."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+
+    async def load(self) -> None:
+        """Make every script known to the server (again: a restarted one forgets them)."""
+        pipe = self.redis.pipeline(transaction=False)
+        for text in sources().values():
+            pipe.script_load(text)
+        await pipe.execute()
+
+    async def call(self, name: str, *args: str | int | float) -> Any:
+        """Run one script.
+
+        Raises:
+            redis.exceptions.RedisError: retryable; the move may or may not have been made.
+        """
+        sha = digests()[name]
+        try:
+            return await self.redis.evalsha(sha, 1, keys.ROOT, *args)
+        except NoScriptError:
+            await self.load()
+            return await self.redis.evalsha(sha, 1, keys.ROOT, *args)
+
+    async def call_many(self, calls: Iterable[Call]) -> list[Any]:
+        """Run several scripts in one round trip, each atomic by itself; a failed one gives its exception."""
+        wanted = list(calls)
+        if not wanted:
+            return []
+        results = await self._pipeline(wanted)
+        missing = [i for i, result in enumerate(results) if isinstance(result, NoScriptError)]
+        if missing:
+            await self.load()
+            again = await self._pipeline([wanted[i] for i in missing])
+            for i, result in zip(missing, again, strict=True):
+                results[i] = result
+        return results
+
+    async def _pipeline(self, calls: list[Call]) -> list[Any]:
+        pipe = self.redis.pipeline(transaction=False)
+        for name, args in calls:
+            pipe.evalsha(digests()[name], 1, keys.ROOT, *args)
+        return await pipe.execute(raise_on_error=False)
