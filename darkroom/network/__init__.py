@@ -1,0 +1,11 @@
+"""Where a request that somebody else chose the address of may go."""
+
+from darkroom.network.guard import (
+    AddressPolicy,
+    AddressRefusedError,
+    check_url,
+    guarded_session,
+    policy_for_upstream,
+)
+
+__all__ = ["AddressPolicy", "AddressRefusedError", "check_url", "guarded_session", "policy_for_upstream"]

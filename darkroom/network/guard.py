@@ -1,0 +1,220 @@
+"""One guard for every address that somebody else chose: webhook URLs and output URLs.
+
+The decision is made on the socket address about to be connected to, right before the connect (aiohttp's
+`socket_factory`), so that neither a name that resolves differently a second time nor an address written in the URL
+gets past it. `check_url` decides early what needs no name lookup.
+"""
+
+import asyncio
+import re
+import socket
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+
+import aiohttp
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+from aiohttp.connector import AddrInfoType
+from yarl import URL
+
+from darkroom.errors import PermanentError, RetryableError
+from darkroom.network.addresses import Address, Network, contains, unwrap, why_not_public
+
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
+_LOOPBACK: tuple[Address, ...] = (ip_address("127.0.0.1"), ip_address("::1"))
+_LOOPBACK_NETWORKS: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class AddressRefusedError(PermanentError):
+    """The address is not one that may be reached; `reason` is for the URL's owner and holds no more than the host."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, code="output_unavailable")
+        self.reason = reason
+
+
+class _RefusedAddress(OSError):
+    """Tells the connector to try the host's next address."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPolicy:
+    """What may be reached: https to public addresses, and what is said here.
+
+    `allow_networks` may be reached although not public, over http too unless `http_in_networks` is off; `allow_http`
+    allows http to public addresses; `ports` restricts the ports (None: any).
+    """
+
+    allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    allow_http: bool = False
+    ports: frozenset[int] | None = None
+    http_in_networks: bool = True
+
+
+@dataclass(slots=True)
+class _Attempt:
+    scheme: str
+    refusals: list[str] = field(default_factory=list)
+    sockets: int = 0
+
+
+_attempt: ContextVar[_Attempt | None] = ContextVar("guarded_attempt", default=None)
+
+
+def check_url(url: str | URL, policy: AddressPolicy) -> None:
+    """Refuse what can be decided without a name lookup: scheme, form, port, an address or `localhost` as host.
+
+    Raises:
+        AddressRefusedError: with a reason fit for a 422 answer.
+    """
+    parsed = _parsed(url)
+    scheme, host = parsed.scheme, (parsed.raw_host or "").lower()
+    if scheme not in _DEFAULT_PORTS:
+        raise AddressRefusedError("the URL must start with https://")
+    if parsed.raw_user is not None or parsed.raw_password is not None:
+        raise AddressRefusedError("the URL must not carry a user name or password")
+    port = parsed.port if parsed.port is not None else _DEFAULT_PORTS[scheme]
+    if port == 0 or (policy.ports is not None and port not in policy.ports):
+        raise AddressRefusedError(f"port {port} is not allowed")
+    addresses = _written_addresses(host)
+    refusals = [_refusal(address, scheme, policy) for address in addresses]
+    if refusals and all(refusals):
+        raise AddressRefusedError(f"{host} {refusals[0]}")
+    if not addresses and scheme == "http" and not (policy.allow_http or _http_somewhere(policy)):
+        raise AddressRefusedError("plain http is not allowed; use https")
+
+
+async def policy_for_upstream(base_url: str) -> AddressPolicy:
+    """Make the policy for output URLs: as strict as for webhooks, but open to the network the upstream is on.
+
+    That is loopback for a loopback upstream, the /24 (IPv6: /64) around a private address of it, or its own public
+    address; over http only if `base_url` is http. Names are looked up once, now.
+
+    Raises:
+        AddressRefusedError: not a usable URL.
+        RetryableError: the host's name does not resolve at the moment.
+    """
+    parsed = _parsed(base_url)
+    host = (parsed.raw_host or "").lower()
+    addresses = list(_written_addresses(host)) or await _lookup(host)
+    networks = dict.fromkeys(network for address in addresses for network in _surroundings(unwrap(address)))
+    return AddressPolicy(allow_networks=tuple(networks), http_in_networks=parsed.scheme == "http")
+
+
+def guarded_session(
+    policy: AddressPolicy,
+    *,
+    connections: int = 100,
+    connections_per_host: int = 0,
+    read_buffer_bytes: int = 2**16,
+    headers: dict[str, str] | None = None,
+) -> aiohttp.ClientSession:
+    """Open a session that reaches only what the policy allows; the caller closes it.
+
+    A refused request raises `AddressRefusedError` and no packet leaves. No cookies, no proxy from the environment.
+    Callers pass `allow_redirects=False`; where one does not, every hop is checked like the first.
+    """
+
+    def guarded_socket(info: AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, sockaddr = info
+        attempt = _attempt.get()
+        if attempt is None:
+            raise AddressRefusedError("the request went past the address guard")
+        refusal = _refusal(ip_address(str(sockaddr[0])), attempt.scheme, policy)
+        if refusal is not None:
+            attempt.refusals.append(refusal)
+            raise _RefusedAddress(refusal)
+        attempt.sockets += 1
+        return socket.socket(family=family, type=kind, proto=protocol)
+
+    async def guard(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        check_url(request.url, policy)
+        attempt = _Attempt(request.url.scheme)
+        token = _attempt.set(attempt)
+        try:
+            return await handler(request)
+        except aiohttp.ClientConnectorError:
+            if attempt.refusals and not attempt.sockets:
+                raise AddressRefusedError(f"{request.url.raw_host} {attempt.refusals[0]}") from None
+            raise
+        finally:
+            _attempt.reset(token)
+
+    connector = aiohttp.TCPConnector(
+        limit=connections,
+        limit_per_host=connections_per_host,
+        resolver=aiohttp.ThreadedResolver(),
+        socket_factory=guarded_socket,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        read_bufsize=read_buffer_bytes,
+        middlewares=(guard,),
+        headers=headers,
+    )
+
+
+def _parsed(url: str | URL) -> URL:
+    if _FORBIDDEN.search(str(url)):
+        raise AddressRefusedError("the URL must not contain blanks, backslashes or control characters")
+    try:
+        parsed = URL(url)
+        _ = parsed.port
+    except ValueError:
+        raise AddressRefusedError("this is not a URL") from None
+    if not parsed.raw_host:
+        raise AddressRefusedError("the URL names no host")
+    return parsed
+
+
+def _written_addresses(host: str) -> tuple[Address, ...]:
+    """Give the addresses that the host is without a lookup; none for an ordinary name."""
+    name = host[:-1] if host.endswith(".") else host
+    if ":" in name or name.count(".") == 3:
+        try:
+            return (ip_address(host),)
+        except ValueError:
+            if ":" in name:
+                raise AddressRefusedError("the host is not a valid IPv6 address") from None
+    labels = name.split(".")
+    if _NUMBER.fullmatch(labels[-1]):
+        raise AddressRefusedError("write an IPv4 address as four decimal numbers with nothing before or after them")
+    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise AddressRefusedError("the host is not a valid name")
+    return _LOOPBACK if labels[-1] == "localhost" else ()
+
+
+def _refusal(address: Address, scheme: str, policy: AddressPolicy) -> str | None:
+    reached = unwrap(address)
+    if any(contains(network, reached) for network in policy.allow_networks):
+        return None if scheme == "https" or policy.http_in_networks else "may be reached over https only"
+    kind = why_not_public(reached)
+    if kind is not None:
+        return f"is {kind} address, which is not allowed"
+    return None if scheme == "https" or policy.allow_http else "may be reached over https only"
+
+
+def _http_somewhere(policy: AddressPolicy) -> bool:
+    return bool(policy.allow_networks) and policy.http_in_networks
+
+
+async def _lookup(host: str) -> list[Address]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        raise RetryableError(f"the upstream's host {host} can't be resolved", delay_s=5) from None
+    return [ip_address(str(entry[4][0])) for entry in found]
+
+
+def _surroundings(address: Address) -> tuple[Network, ...]:
+    if address.is_loopback:
+        return _LOOPBACK_NETWORKS
+    width = 24 if isinstance(address, IPv4Address) else 64
+    if why_not_public(address) is None:
+        width = address.max_prefixlen
+    return (ip_network((address, width), strict=False),)

@@ -1,0 +1,136 @@
+"""One attempt at one delivery: a signed POST and what became of it. Remote trouble is a value, never an exception."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from typing import Literal
+
+import aiohttp
+
+from darkroom.network import AddressRefusedError
+from darkroom.webhooks.signing import signed_headers
+
+USER_AGENT = f"Darkroom/{version('darkroom-queue')}"
+CONNECT_TIMEOUT_S = 5.0
+EXCERPT_BYTES = 4096
+EXCERPT_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptResult:
+    """What became of one attempt; `error` is None exactly when it was delivered, and never holds the URL."""
+
+    kind: Literal["delivered", "failed", "gone"]
+    status_code: int | None
+    duration_ms: int
+    error: str | None = None
+    retry_after_s: float | None = None
+    response_excerpt: str = ""
+
+
+async def attempt_delivery(
+    session: aiohttp.ClientSession,
+    *,
+    url: str,
+    event_id: str,
+    body: bytes,
+    secrets: Sequence[str],
+    timeout_s: float,
+    now_s: float,
+) -> AttemptResult:
+    """POST the event once, without following redirects; `session` should be a guarded one, `now_s` is Unix time.
+
+    2xx is delivered, 410 is gone, everything else failed. At most 4 KiB of the answer are read, for a second at most,
+    and the status counts whatever becomes of the answer's body.
+
+    Raises:
+        ValueError: no secret, or one that is not base64: a mistake in the settings.
+    """
+    headers = signed_headers(event_id=event_id, body=body, secrets=secrets, now_s=now_s) | {
+        "Content-Type": "application/json",
+        "User-Agent": USER_AGENT,
+        "Accept-Encoding": "identity",
+    }
+    timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s))
+    started = time.perf_counter()
+    try:
+        async with session.post(url, data=body, headers=headers, timeout=timeout, allow_redirects=False) as response:
+            duration_ms = _since_ms(started)
+            return _result(response, duration_ms, await _excerpt(response), now_s)
+    except AddressRefusedError as error:
+        text = f"address refused: {error.reason}"
+    except aiohttp.InvalidURL:
+        text = "the URL is not valid"
+    except aiohttp.ClientConnectorDNSError:
+        text = "the host's name does not resolve"
+    except aiohttp.ClientConnectorCertificateError as error:
+        text = f"TLS certificate not accepted: {getattr(error.certificate_error, 'verify_message', 'invalid')}"
+    except aiohttp.ClientSSLError:
+        text = "TLS handshake failed"
+    except aiohttp.ConnectionTimeoutError:
+        text = "no connection in time"
+    except TimeoutError:
+        text = f"no answer within {timeout_s:g} s"
+    except aiohttp.ClientConnectorError as error:
+        text = f"connecting failed: {error.strerror or type(error.os_error).__name__}"
+    except aiohttp.ClientError as error:
+        text = f"the connection broke off or the answer was no HTTP ({type(error).__name__})"
+    except OSError as error:
+        text = f"the connection failed ({type(error).__name__})"
+    return AttemptResult(kind="failed", status_code=None, duration_ms=_since_ms(started), error=text)
+
+
+def _result(response: aiohttp.ClientResponse, duration_ms: int, excerpt: str, now_s: float) -> AttemptResult:
+    status = response.status
+    if 200 <= status < 300:
+        return AttemptResult("delivered", status, duration_ms, response_excerpt=excerpt)
+    if status == 410:
+        return AttemptResult("gone", status, duration_ms, "the receiver answers 410 Gone", response_excerpt=excerpt)
+    what = "a redirect, which is not followed" if 300 <= status < 400 else "no success"
+    return AttemptResult(
+        "failed",
+        status,
+        duration_ms,
+        f"the receiver answers {status}: {what}",
+        retry_after_seconds(response.headers.get("Retry-After"), now_s),
+        excerpt,
+    )
+
+
+def retry_after_seconds(value: str | None, now_s: float) -> float | None:
+    """Read a `Retry-After` (RFC 9110, 10.2.3: seconds or a date); None for none or nonsense, never negative."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:12])
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, moment.timestamp() - now_s)
+
+
+async def _excerpt(response: aiohttp.ClientResponse) -> str:
+    read = bytearray()
+    try:
+        async with asyncio.timeout(EXCERPT_TIMEOUT_S):
+            while len(read) < EXCERPT_BYTES:
+                chunk = await response.content.read(EXCERPT_BYTES - len(read))
+                if not chunk:
+                    break
+                read += chunk
+    except (aiohttp.ClientError, TimeoutError):
+        # The status has been said already; what is missing of the body changes nothing.
+        return read.decode(errors="replace")
+    return read.decode(errors="replace")
+
+
+def _since_ms(started: float) -> int:
+    return int((time.perf_counter() - started) * 1000)
