@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import deque
+from functools import lru_cache
 from typing import Any
 
 from simulator.limits import RateLimiter, SlidingSum
@@ -12,19 +13,18 @@ from simulator.predictions import MICROS, Prediction
 from simulator.settings import Settings
 
 
+@lru_cache(maxsize=1024)
 def fingerprint(key: str) -> str:
     """Return a short name for a key that gives nothing of it away."""
     return "key-" + hashlib.sha256(key.encode()).hexdigest()[:8]
 
 
 class Account:
-    """State of one key. Times are monotonic seconds."""
+    """State of one key, known by its fingerprint only. Times are monotonic seconds, money millionths of a USD."""
 
-    def __init__(self, key: str, settings: Settings) -> None:
-        self.fingerprint = fingerprint(key)
-        self._key = key
-        own_balance = settings.accounts.get(key, {}).get("balance", settings.balance)
-        self.balance = round(own_balance * MICROS)
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.fingerprint = name
+        self.balance = round(self.own(settings).get("balance", settings.balance) * MICROS)
         self.limiter = RateLimiter()
         self.images = SlidingSum()
         self.waiting: deque[Prediction] = deque()
@@ -35,14 +35,18 @@ class Account:
         self.rate_limited = 0
         self.predictions: list[Prediction] = []
 
+    def own(self, settings: Settings) -> dict[str, float]:
+        """Return what the settings say of this account alone."""
+        return next((own for key, own in settings.accounts.items() if fingerprint(key) == self.fingerprint), {})
+
     def rate_limit(self, settings: Settings) -> int:
         """Return its images (or requests) a minute."""
-        own = settings.accounts.get(self._key, {}).get("images_per_minute")
+        own = self.own(settings).get("images_per_minute")
         return settings.rate_limit() if own is None else int(own)
 
     def concurrency_limit(self, settings: Settings) -> int:
         """Return how many of its tasks run at once."""
-        own = settings.accounts.get(self._key, {}).get("max_concurrency")
+        own = self.own(settings).get("max_concurrency")
         return settings.concurrency_limit() if own is None else int(own)
 
     def refused_for_s(self, now: float, images: int, settings: Settings) -> float | None:
@@ -69,7 +73,7 @@ class Account:
         """Return the secret that signs its callbacks; the same after a restart."""
         if settings.webhook_secret is not None:
             return settings.webhook_secret
-        digest = hashlib.sha256(b"simulated webhook secret of " + self._key.encode()).digest()
+        digest = hashlib.sha256(b"simulated webhook secret of " + self.fingerprint.encode()).digest()
         return "whsec_" + base64.b64encode(digest).decode()
 
     def stats(self, now: float, settings: Settings) -> dict[str, Any]:

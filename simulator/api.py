@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from simulator.accounts import Account, fingerprint
 from simulator.callbacks import CallbackSender
 from simulator.clock import NANOSECONDS, iso_nanoseconds, parse_iso_ns
 from simulator.disturb import Disturber
@@ -18,8 +19,8 @@ from simulator.validation import BadRequestError, check_callback_url, read_objec
 from simulator.wire import MODEL, ErrorShapes, html_page, success
 from simulator.world import InsufficientBalanceError, RateLimitedError, World
 
-#: The API key that a request came with.
-KEY = web.RequestKey("key", str)
+#: The account whose key a request came with.
+ACCOUNT = web.RequestKey("account", Account)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -61,7 +62,7 @@ class Api:
                 key = self._key(request)
                 if key is None:
                     return self._error(401, "invalid authentication")
-                request[KEY] = key
+                request[ACCOUNT] = self._world.account(fingerprint(key))
                 if name in ("submit", "result"):
                     return await handler(request)
                 return await self._undisturbed(request, name, handler)
@@ -98,7 +99,7 @@ class Api:
         prompt, markers = submit.prompt, markers_of(submit.prompt)
         if spoiled := await self._disturber.before(request, "submit", prompt, markers):
             return spoiled
-        prediction = world.create(request[KEY], submit, body=body, webhook=webhook)
+        prediction = world.create(request[ACCOUNT], submit, body=body, webhook=webhook)
         callback_wait_s = self._disturber.waits_for_callback(prediction)
         if callback_wait_s is not None:
             await self.callbacks.wait_sent(prediction, callback_wait_s)
@@ -123,7 +124,7 @@ class Api:
         return success(data | {"error": f"Sync mode timed out after {settings.sync_wait_s:g} seconds", "code": 5004})
 
     async def _result(self, request: web.Request) -> web.StreamResponse:
-        prediction = self._world.find(request[KEY], request.match_info["id"])
+        prediction = self._world.find(request[ACCOUNT], request.match_info["id"])
         prompt = prediction.prompt if prediction else None
         markers = prediction.markers if prediction else ()
         if spoiled := await self._disturber.before(request, "result", prompt, markers):
@@ -147,7 +148,7 @@ class Api:
         settings = self._world.settings
         matches = _filter(query)
         start, items, total = (page - 1) * page_size, [], 0
-        for prediction in self._world.newest_first(request[KEY]):
+        for prediction in self._world.newest_first(request[ACCOUNT]):
             if not matches(prediction):
                 continue
             if start <= total < start + page_size:
@@ -164,14 +165,14 @@ class Api:
         return success(data)
 
     async def _delete(self, request: web.Request) -> web.StreamResponse:
-        prediction = self._world.find(request[KEY], request.match_info["id"])
+        prediction = self._world.find(request[ACCOUNT], request.match_info["id"])
         if prediction is None:
             return self._error(404, "prediction not found")
-        prediction.is_deleted = True
+        self._world.delete(prediction)
         return success({"id": prediction.id, "status": "deleted"})
 
     async def _balance(self, request: web.Request) -> web.StreamResponse:
-        return success({"balance": self._world.account(request[KEY]).balance / MICROS})
+        return success({"balance": request[ACCOUNT].balance / MICROS})
 
     async def _price(self, request: web.Request) -> web.StreamResponse:
         query = read_object(await request.read())
@@ -190,7 +191,7 @@ class Api:
         wanted, kind = query.get("prediction_uuids"), query.get("billing_type")
         records = [
             record
-            for prediction in reversed(self._world.account(request[KEY]).predictions)
+            for prediction in reversed(request[ACCOUNT].predictions)
             if not wanted or prediction.id in wanted
             for record in _billing_records(prediction)
             if kind is None or record["billing_type"] == kind
@@ -199,7 +200,7 @@ class Api:
         return success({"page": page, "total": len(records), "items": records[start : start + page_size]})
 
     async def _secret(self, request: web.Request) -> web.StreamResponse:
-        return success({"secret": self._world.account(request[KEY]).webhook_secret(self._world.settings)})
+        return success({"secret": request[ACCOUNT].webhook_secret(self._world.settings)})
 
     async def _serve_output(self, request: web.Request) -> web.StreamResponse:
         self.requests["output"] += 1

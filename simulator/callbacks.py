@@ -68,10 +68,10 @@ class CallbackSender:
         finally:
             self._arrivals.pop(prediction.id, None)
 
-    def _on_finished(self, prediction: Prediction, account: Account) -> None:
+    def _on_finished(self, prediction: Prediction) -> None:
         if prediction.webhook is None or prediction.status not in ("completed", "failed"):
             return
-        task = asyncio.get_running_loop().create_task(self._call_back(prediction, account))
+        task = asyncio.get_running_loop().create_task(self._call_back(prediction, self._world.owner(prediction)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -7,12 +7,14 @@ import logging
 import signal
 import socket
 import sys
+from pathlib import Path
 
 from aiohttp import web
 
 from simulator.api import Api
 from simulator.control import Control
 from simulator.disturb import Disturber
+from simulator.journal import Journal
 from simulator.outputs import Outputs
 from simulator.settings import SimulatorOptions
 from simulator.wire import ErrorShapes
@@ -37,6 +39,7 @@ class Simulator:
         self._disturber = Disturber(self.world, self._shapes, self._stopping)
         self._outputs = Outputs(self.world, self._disturber, "")
         self._api = Api(self.world, self._shapes, self._disturber, self._outputs)
+        self._journal: Journal | None = None
         self._control = Control(self.world, self._api, self._outputs, is_open=options.open_control)
 
     @property
@@ -54,6 +57,9 @@ class Simulator:
             app, access_log=None, handler_cancellation=True, shutdown_timeout=_STOP_S, handle_signals=False
         )
         await self._runner.setup()
+        if self.options.state_path is not None:
+            self._journal = Journal(self.world, Path(self.options.state_path))
+            self._control.on_reset.append(self._journal.clear)
         await self.listen()
         self._outputs.base_url = self.url.rstrip("/")
 
@@ -89,6 +95,8 @@ class Simulator:
         if self._runner is not None:
             await self._runner.cleanup()
         self._outputs.pictures.close()
+        if self._journal is not None:
+            self._journal.close()
 
     def _started(self) -> web.AppRunner:
         if self._runner is None:

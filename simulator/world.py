@@ -46,9 +46,9 @@ class World:
         self.accounts: dict[str, Account] = {}
         self.predictions: dict[str, Prediction] = {}
         self.forgotten = 0
-        self.on_finished: list[Callable[[Prediction, Account], None]] = []
-        self.on_created: list[Callable[[Prediction, str], None]] = []
-        self._owners: dict[str, Account] = {}
+        self.on_finished: list[Callable[[Prediction], None]] = []
+        self.on_created: list[Callable[[Prediction], None]] = []
+        self.on_changed: list[Callable[[Prediction], None]] = []
         self._orders = 0
         self._watchers: dict[str, list[asyncio.Future[None]]] = {}
 
@@ -57,24 +57,23 @@ class World:
         """Return the monotonic time that windows and looks are measured with."""
         return time.monotonic()
 
-    def account(self, key: str) -> Account:
-        """Return the account of a key, opening it on first sight."""
-        account = self.accounts.get(key)
+    def account(self, name: str) -> Account:
+        """Return the account of a key's fingerprint, opening it on first sight."""
+        account = self.accounts.get(name)
         if account is None:
-            account = self.accounts[key] = Account(key, self.settings)
-            self._owners[account.fingerprint] = account
+            account = self.accounts[name] = Account(name, self.settings)
         return account
 
     def owner(self, prediction: Prediction) -> Account:
         """Return the account that a prediction belongs to."""
-        return self._owners[prediction.key_fingerprint]
+        return self.accounts[prediction.key_fingerprint]
 
-    def create(self, key: str, request: SubmitRequest, *, body: bytes, webhook: str | None) -> Prediction:
+    def create(self, account: Account, request: SubmitRequest, *, body: bytes, webhook: str | None) -> Prediction:
         """Create, bill and start (or queue) a prediction.
 
         Raises `RateLimitedError` or `InsufficientBalanceError`; then nothing was created.
         """
-        account, now = self.account(key), time.monotonic()
+        account, now = self.account(account.fingerprint), time.monotonic()  # a reset may have come in between
         charge = round(self.settings.price_per_image_usd * MICROS) * request.max_images
         if account.balance < charge:
             raise InsufficientBalanceError
@@ -107,40 +106,43 @@ class World:
         )
         account.admit(prediction, now)
         self._keep(prediction)
-        for listener in self.on_created:
-            listener(prediction, key)
+        self._tell(self.on_created, prediction)
         account.waiting.append(prediction)
         self._start_waiting(account)
         return prediction
 
-    def restore(self, key: str, prediction: Prediction) -> None:
+    def restore(self, prediction: Prediction) -> None:
         """Take back a prediction of an earlier life; an unfinished one starts anew."""
-        account = self.account(key)
+        account = self.account(prediction.key_fingerprint)
         account.balance -= prediction.charged - prediction.refunded
         account.predictions.append(prediction)
         self._orders = max(self._orders, prediction.order)
         self._keep(prediction)
-        if not prediction.is_done:
+        if prediction.completed_at is None:
             account.in_flight += 1
             account.waiting.append(prediction)
             self._start_waiting(account)
 
-    def find(self, key: str, prediction_id: str) -> Prediction | None:
+    def find(self, account: Account, prediction_id: str) -> Prediction | None:
         """Return a prediction of this account unless it is past its life."""
         prediction = self.predictions.get(prediction_id)
-        if prediction is None or self._owners[prediction.key_fingerprint] is not self.accounts.get(key):
+        if prediction is None or self.owner(prediction) is not account or self.is_expired(prediction):
             return None
-        return None if self.is_expired(prediction) else prediction
+        return prediction
+
+    def delete(self, prediction: Prediction) -> None:
+        """Hide a prediction; if it runs, it goes on and stays billed."""
+        prediction.is_deleted = True
+        self._tell(self.on_changed, prediction)
 
     def is_expired(self, prediction: Prediction) -> bool:
         """Whether upstream has forgotten it (7 days)."""
         return self.clock.now_ns() - prediction.created_at_ns > self.settings.retention_s * NANOSECONDS
 
-    def newest_first(self, key: str) -> Iterator[Prediction]:
+    def newest_first(self, account: Account) -> Iterator[Prediction]:
         """Yield what the list call may show of an account."""
         shown_before = time.monotonic() - self.settings.list_delay_s
-        account = self.accounts.get(key)
-        for prediction in reversed(account.predictions if account else []):
+        for prediction in reversed(account.predictions):
             is_listed = prediction.created_tick <= shown_before and not prediction.is_deleted
             if is_listed and not self.is_expired(prediction):
                 yield prediction
@@ -170,8 +172,8 @@ class World:
             for future in self._watchers.pop(prediction.id, ()):
                 if not future.done():
                     future.set_result(None)
-        for listener in self.on_finished:
-            listener(prediction, account)
+        self._tell(self.on_changed, prediction)
+        self._tell(self.on_finished, prediction)
         self._start_waiting(account)
 
     async def wait_done(self, prediction: Prediction, timeout_s: float) -> bool:
@@ -189,8 +191,8 @@ class World:
     def apply(self, changes: dict[str, Any]) -> None:
         """Change settings live; raise `SettingsError` and change nothing if they don't fit."""
         self.settings = self.settings.changed(changes)
-        for key, account in self.accounts.items():
-            own = self.settings.accounts.get(key, {}).get("balance")
+        for account in self.accounts.values():
+            own = account.own(self.settings).get("balance")
             if own is not None and "accounts" in changes:
                 account.balance = round(own * MICROS)
             elif own is None and "balance" in changes:
@@ -201,7 +203,6 @@ class World:
         """Forget predictions, accounts, faults and marks; settings stay. Timers of the forgotten do nothing."""
         self.accounts.clear()
         self.predictions.clear()
-        self._owners.clear()
         self.faults.clear()
         self.faults.fired.clear()
         self._orders = self.forgotten = 0
@@ -209,6 +210,11 @@ class World:
             for future in futures:
                 future.cancel()
         self._watchers.clear()
+
+    @staticmethod
+    def _tell(listeners: list[Callable[[Prediction], None]], prediction: Prediction) -> None:
+        for listener in listeners:
+            listener(prediction)
 
     def _keep(self, prediction: Prediction) -> None:
         self.predictions[prediction.id] = prediction
@@ -241,6 +247,7 @@ class World:
                 prediction.refunded = prediction.charged
                 prediction.refunded_at_ns = self.clock.now_ns()
                 self.owner(prediction).balance += prediction.charged
+                self._tell(self.on_changed, prediction)
 
         if self.settings.refund_delay_s > 0:
             asyncio.get_running_loop().call_later(self.settings.refund_delay_s, refund)
