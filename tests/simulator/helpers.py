@@ -1,8 +1,14 @@
-"""The vendor's calls as a test makes them."""
+"""The vendor's calls as a test makes them, and somewhere for callbacks to go."""
 
 from __future__ import annotations
 
 import io
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -55,3 +61,58 @@ class Client:
         image = Image.open(io.BytesIO(self.http.get(url).raise_for_status().content))
         image.load()
         return image
+
+
+@dataclass(frozen=True)
+class Received:
+    """One callback as it arrived."""
+
+    headers: dict[str, str]
+    body: bytes
+    at: float
+
+
+class CallbackReceiver:
+    """An HTTP server that keeps what is posted to it and answers with the statuses it was given, then 200."""
+
+    def __init__(self, statuses: list[int]) -> None:
+        self.received: list[Received] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                receiver.received.append(Received(headers, body, time.time()))
+                self.send_response(statuses.pop(0) if statuses else 200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook?token=abc"
+
+    def wait(self, count: int, timeout_s: float = 10.0) -> list[Received]:
+        """Wait until so many have arrived."""
+        deadline = time.monotonic() + timeout_s
+        while len(self.received) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(self.received)} of {count} callbacks came")
+            threading.Event().wait(0.005)
+        return self.received
+
+
+@contextmanager
+def receiving_callbacks(*statuses: int) -> Iterator[CallbackReceiver]:
+    """Listen for callbacks on a free port."""
+    receiver = CallbackReceiver(list(statuses))
+    thread = threading.Thread(target=receiver.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        receiver.server.shutdown()
+        receiver.server.server_close()
+        thread.join()

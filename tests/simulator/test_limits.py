@@ -110,10 +110,12 @@ def test_a_failed_task_is_refunded_at_once_or_later(client: Client, sim: Running
     before = client.balance()
     client.done(client.created("a [[sim:fail=5000]]"))
     assert client.balance() == before
-    sim.settings(refund_delay_s=0.2)
+    sim.settings(refund_delay_s=3 * 3600)
     client.done(client.created("b [[sim:fail=5000]]"))
     assert client.balance() == pytest.approx(before - 0.04)
-    sim.wait_until(lambda: client.balance() == before)
+    sim.settings(refund_delay_s=0.05)
+    client.done(client.created("c [[sim:fail=5000]]"))
+    sim.wait_until(lambda: client.balance() == pytest.approx(before - 0.04))
 
 
 def test_an_account_can_have_its_own_limits(client: Client, sim: RunningSimulator) -> None:
