@@ -1,0 +1,224 @@
+"""The one mapping from upstream's answers to outcomes. Pure; the client's calls and the callback all come through here.
+
+An envelope whose own `code` is not 200 and that carries no prediction counts as that HTTP status. An answer that
+carries a prediction's id is a prediction, whatever else it says: something was created, and a look will tell the rest.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from darkroom.jobs import ErrorCode
+from darkroom.upstream.base64_text import EncodedOutput
+from darkroom.upstream.outcomes import (
+    Accepted,
+    Completed,
+    ErrorKind,
+    Failed,
+    LookOutcome,
+    NotFound,
+    NotNow,
+    Pending,
+    Prediction,
+    Refused,
+    Submission,
+    SubmitOutcome,
+    Unauthorized,
+    Unavailable,
+    Unknown,
+    UpstreamError,
+)
+from darkroom.upstream.reading import Document
+from darkroom.upstream.text import clean_text, said, tells_of_balance, without_echo
+from darkroom.upstream.wire import parse_prediction, whole_number
+
+TASK_CODES: dict[int, tuple[ErrorCode, ErrorKind]] = {
+    1200: ("content_moderation", "permanent"),
+    1400: ("invalid_request", "permanent"),
+    1401: ("invalid_request", "permanent"),
+    1402: ("invalid_request", "permanent"),
+    1403: ("upstream_failed", "vague"),
+    1405: ("upstream_failed", "vague"),
+    5000: ("upstream_failed", "transient"),
+    5003: ("upstream_failed", "transient"),
+    5004: ("generation_timeout", "transient"),
+}
+"""Task error codes (WaveSpeed's error-code page) and what each means for the job."""
+
+ENDINGS: dict[str, tuple[ErrorCode, ErrorKind]] = {
+    "failed": ("upstream_failed", "vague"),
+    "timeout": ("generation_timeout", "transient"),
+    "cancelled": ("upstream_failed", "permanent"),
+    "canceled": ("upstream_failed", "permanent"),
+    "deleted": ("upstream_failed", "permanent"),
+}
+"""Statuses that end without an image. Cancelled and deleted are somebody's will; buying it again would go against it."""
+
+REFUSALS_OF_THE_REQUEST = frozenset({400, 413, 422})
+GONE = frozenset({404, 410})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer, read to its end. `secret` is the key, to be cut out of every text."""
+
+    status: int
+    document: Document
+    retry_after_s: float | None = None
+    server_date: datetime | None = None
+    secret: str = field(default="", repr=False)
+
+    @property
+    def data(self) -> Any:
+        """The envelope's `data`, None where there is none."""
+        value = self.document.value
+        return value.get("data") if isinstance(value, dict) else None
+
+    @property
+    def effective_status(self) -> int:
+        """The HTTP status, or the envelope's own code where the two differ."""
+        value = self.document.value
+        code = whole_number(value.get("code")) if isinstance(value, dict) else None
+        return code if self.status == 200 and code is not None and 300 <= code <= 599 else self.status
+
+    @property
+    def is_success(self) -> bool:
+        """Whether both the status and the envelope say so."""
+        return 200 <= self.effective_status < 300
+
+    @property
+    def raw_text(self) -> str:
+        """What the answer says is wrong, as it came."""
+        return said(self.document.value, self.document.text)
+
+    @property
+    def text(self) -> str:
+        """What the answer says is wrong, fit to be shown."""
+        return clean_text(self.raw_text, self.secret)
+
+    def output_files(self) -> dict[int, Path]:
+        """The spooled outputs of its prediction, by index."""
+        source = self.document.value if self.data is None else self.data
+        outputs = source.get("outputs") if isinstance(source, dict) else None
+        entries = enumerate(outputs if isinstance(outputs, list) else [])
+        return {index: entry.path for index, entry in entries if isinstance(entry, EncodedOutput) and entry.path}
+
+    def prediction(self) -> Prediction | None:
+        """The prediction in it, in an envelope or bare; None if it names no id."""
+        found = parse_prediction(self.data, secret=self.secret)
+        value = self.document.value
+        if found is None and self.is_success and isinstance(value, dict) and isinstance(value.get("status"), str):
+            found = parse_prediction(value, secret=self.secret)
+        return found
+
+
+def submit_outcome(answer: Answer, submission: Submission, *, sent_at: datetime, ended_at: datetime) -> SubmitOutcome:
+    """Say what a submit's answer means.
+
+    401 and 403 (this key may not), 404 (no such model) and 402 would meet every job alike, so they pause the lane and
+    fail no job; only what upstream says about this request refuses it. All that is not known to have created nothing
+    is unknown.
+    """
+    prediction = answer.prediction()
+    if prediction is not None:
+        return Accepted(prediction)
+    status = answer.effective_status
+    if status == 429:
+        return NotNow("rate", answer.retry_after_s, _because("upstream's rate limit is reached", answer))
+    if status == 401:
+        return NotNow("auth", None, _because("upstream does not accept the API key", answer))
+    if status == 402 or (status in (400, 403) and _is_about_balance(answer, submission)):
+        return NotNow("balance", answer.retry_after_s, _because("upstream says the balance is too low", answer))
+    if status == 403:
+        return NotNow("auth", None, _because("upstream does not allow this key to submit", answer))
+    if status == 404:
+        return NotNow("upstream", answer.retry_after_s, _because("upstream does not know the model", answer))
+    if status in REFUSALS_OF_THE_REQUEST:
+        return _refusal(answer)
+    reason = answer.document.problem or "the answer names no prediction"
+    return Unknown(_because(f"HTTP {answer.status}, {reason}", answer), answer.status, sent_at, ended_at)
+
+
+def _is_about_balance(answer: Answer, submission: Submission) -> bool:
+    value = answer.document.value
+    error_code = value.get("error_code") if isinstance(value, dict) else None
+    if isinstance(error_code, str) and tells_of_balance(error_code):
+        return True
+    return tells_of_balance(without_echo(answer.raw_text, submission.prompt))
+
+
+def _refusal(answer: Answer) -> SubmitOutcome:
+    """A refused request is the job's own fault, unless it comes with a task code that says otherwise."""
+    task_code = _task_code(answer)
+    code, kind = TASK_CODES.get(task_code or 0, ("invalid_request", "permanent"))
+    if kind != "permanent":
+        return NotNow("upstream", answer.retry_after_s, _because("upstream could not take the request", answer))
+    return Refused(
+        UpstreamError(
+            code,
+            _because("upstream refused the request", answer),
+            "permanent",
+            _told(http_status=answer.status, task_code=task_code, text=answer.text),
+        )
+    )
+
+
+def _task_code(answer: Answer) -> int | None:
+    value = answer.document.value
+    for part in (answer.data, value):
+        code = whole_number(part.get("code")) if isinstance(part, dict) else None
+        if code in TASK_CODES:
+            return code
+    return None
+
+
+def look_outcome(answer: Answer, prediction_id: str) -> LookOutcome:
+    """Say what an answer to a look means."""
+    prediction = answer.prediction() if 200 <= answer.status < 300 else None
+    if prediction is not None and prediction.id == prediction_id:
+        return outcome_of(prediction, http_status=answer.status)
+    if prediction is not None:
+        return Unavailable("upstream answered with another prediction than the one asked for")
+    status = answer.effective_status
+    if status in (401, 403):
+        return Unauthorized(_because(f"upstream answered {status} to a look", answer))
+    if status in GONE:
+        return NotFound(_because("upstream does not know the prediction", answer))
+    reason = answer.document.problem or "no prediction in the answer"
+    return Unavailable(_because(f"upstream answered {status} to a look, {reason}", answer), answer.retry_after_s)
+
+
+def outcome_of(prediction: Prediction, *, http_status: int | None = None) -> Pending | Completed | Failed:
+    """Say what a prediction's own state means, wherever it came from."""
+    if prediction.status == "completed":
+        if any(output.usable for output in prediction.outputs):
+            return Completed(prediction)
+        notes = "; ".join(f"output {output.index}: {output.note}" for output in prediction.outputs)
+        message = "upstream completed it without a usable output" + (f" ({notes})" if notes else "")
+        return Failed(prediction, _failure(prediction, "upstream_failed", "vague", message, http_status))
+    if prediction.status not in ENDINGS:
+        return Pending(prediction)
+    code, kind = ENDINGS[prediction.status]
+    if prediction.status == "failed" and prediction.code is not None:
+        code, kind = TASK_CODES.get(prediction.code, (code, kind))
+    message = f"upstream ended it as {prediction.status}" + (f": {prediction.error}" if prediction.error else "")
+    return Failed(prediction, _failure(prediction, code, kind, message, http_status))
+
+
+def _failure(
+    prediction: Prediction, code: ErrorCode, kind: ErrorKind, message: str, http_status: int | None
+) -> UpstreamError:
+    told = _told(
+        http_status=http_status, task_status=prediction.status, task_code=prediction.code, text=prediction.error
+    )
+    return UpstreamError(code, message, kind, told)
+
+
+def _told(**parts: Any) -> dict[str, Any]:
+    return {name: part for name, part in parts.items() if part not in (None, "")}
+
+
+def _because(what: str, answer: Answer) -> str:
+    text = answer.text
+    return f"{what}: {text}" if text else what
