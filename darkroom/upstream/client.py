@@ -52,9 +52,7 @@ LONGEST_PAUSE_S = 5.0
 class UpstreamClient:
     """Calls one account; safe to share between any number of coroutines of one loop."""
 
-    def __init__(
-        self, *, session: aiohttp.ClientSession, base_url: str, api_key: str, submit_timeout_s: float
-    ) -> None:
+    def __init__(self, *, session: aiohttp.ClientSession, base_url: str, api_key: str, submit_timeout_s: float) -> None:
         self._calls = Calls(session=session, base_url=base_url, api_key=api_key)
         self._submit_timeout_s = submit_timeout_s
         self.key_fingerprint = hashlib.sha256(b"darkroom upstream key\0" + api_key.encode()).hexdigest()[:12]
@@ -197,8 +195,9 @@ class UpstreamClient:
         if prediction_id in ("", ".", ".."):
             return False
         try:
-            await self._try_once("DELETE", f"/api/v3/predictions/{quote(prediction_id, safe='')}", None,
-            CONTROL_ANSWER_S) except UpstreamUnavailableError as error:
+            path = f"/api/v3/predictions/{quote(prediction_id, safe='')}"
+            await self._try_once("DELETE", path, None, CONTROL_ANSWER_S)
+        except UpstreamUnavailableError as error:
             if error.status == 404:
                 return False
             raise

@@ -53,7 +53,7 @@ ENDINGS: dict[str, tuple[ErrorCode, ErrorKind]] = {
     "canceled": ("upstream_failed", "permanent"),
     "deleted": ("upstream_failed", "permanent"),
 }
-"""Statuses that end without an image. Cancelled and deleted are somebody's will; buying it again would go against it."""
+"""Statuses that end without an image. Cancelled and deleted are somebody's will; buying it again would defy that."""
 
 REFUSALS_OF_THE_REQUEST = frozenset({400, 413, 422})
 GONE = frozenset({404, 410})

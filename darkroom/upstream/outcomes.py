@@ -120,7 +120,7 @@ class NeverLeft:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Money may be spent: the request may have left between the two times and no id came back. Reconcile, never repeat."""
+    """Money may be spent: the request may have left between the two times, and no id came. Reconcile, never repeat."""
 
     message: str
     status: int | None

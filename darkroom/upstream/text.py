@@ -27,11 +27,11 @@ def said(document: Any, body_text: str = "") -> str:
     if not isinstance(document, dict):
         return body_text
     data = document.get("data")
-    parts = [document.get(name) for name in ("message", "error", "detail", "error_code")]
+    parts = [document.get(name) for name in ("message", "error", "detail")]
     if isinstance(data, dict):
         parts += [data.get("error"), data.get("message")]
     found = dict.fromkeys(text for part in parts if (text := _as_text(part)) and text.lower() != "success")
-    return "; ".join(found)
+    return "; ".join(found) or _as_text(document.get("error_code"))
 
 
 def _as_text(part: Any) -> str:
