@@ -1,0 +1,41 @@
+"""The command's root: what all commands share, and the list of them."""
+
+from importlib.metadata import version as installed_version
+from typing import Annotated
+
+import typer
+
+from darkroom.cli import processes, settings
+
+app = typer.Typer(
+    name="darkroom",
+    help="Darkroom: a durable job queue for multi-image generation with Seedream 4.5 Sequential.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"darkroom {installed_version('darkroom-queue')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def version() -> None:
+    """Say which version this is."""
+    _print_version(True)
+
+
+processes.add_to(app)
+settings.add_to(app)
