@@ -75,12 +75,12 @@ class Base64Text:
         if self._problem is not None:
             self.discard()
             return EncodedOutput(problem=self._problem)
-        self._close()
+        self.close()
         return EncodedOutput(self.path, self._size)
 
     def discard(self) -> None:
         """Close and delete the file, if there is one."""
-        self._close()
+        self.close()
         if self.path is not None:
             self.path.unlink(missing_ok=True)
             self.path = None
@@ -136,7 +136,8 @@ class Base64Text:
         except OSError as error:
             raise SpoolError(f"cannot write an output to the spool folder: {error.strerror}") from error
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the file and keep it; `finish` and `discard` do so by themselves."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 MAX_RETRY_AFTER_S = 300.0
 """Limits reset every minute (WaveSpeed's rate-limit page); a longer wait than this is not believed."""
@@ -10,8 +11,9 @@ MAX_RETRY_AFTER_S = 300.0
 _SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]+)?")
 
 
+@lru_cache(maxsize=16)
 def parse_date(value: str | None) -> datetime | None:
-    """Read an HTTP date; None if there is none or it can't be read."""
+    """Read an HTTP date; None if there is none or it can't be read. Cached: upstream's `Date` changes once a second."""
     if not value:
         return None
     try:

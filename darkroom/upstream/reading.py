@@ -40,8 +40,8 @@ class DocumentReader:
 
     def __init__(self, spool_dir: Path | None = None) -> None:
         self._spool_dir = spool_dir
-        self._small: bytearray | None = bytearray()
-        self._scanner = OutputScanner(self._open_text)
+        self._small = bytearray()
+        self._scanner: OutputScanner | None = None
         self._texts: list[Base64Text] = []
         self._lock = threading.Lock()
         self._is_discarded = False
@@ -51,23 +51,27 @@ class DocumentReader:
         with self._lock:
             if self._is_discarded:
                 return
-            if self._small is not None:
-                self._small += chunk
-                if len(self._small) <= SMALL_BYTES:
-                    return
-                chunk, self._small = bytes(self._small), None
-            self._scanner.feed(chunk)
+            if self._scanner is not None:
+                self._scanner.feed(chunk)
+                return
+            self._small += chunk
+            if len(self._small) > SMALL_BYTES:
+                self._scanner = OutputScanner(self._open_text)
+                self._scanner.feed(bytes(self._small))
 
     def finish(self) -> Document:
         """Parse what was kept and end the outputs."""
-        kept = self._scanner.skeleton if self._small is None else self._small
+        kept = self._small if self._scanner is None else self._scanner.skeleton
         try:
             value = orjson.loads(kept)
         except orjson.JSONDecodeError:
             self.discard()
             return Document(None, bytes(kept[:SHOWN_BYTES]).decode(errors="replace"), "the answer is not JSON")
-        settled = self._settled(value)
-        return Document(settled, spooled=tuple(text.path for text in self._texts if text.path is not None))
+        if isinstance(value, dict | list):
+            self._settle(value)
+        for text in self._texts:
+            text.close()
+        return Document(value, spooled=tuple(text.path for text in self._texts if text.path is not None))
 
     def discard(self) -> None:
         """Delete what was spooled and ignore what may still come."""
@@ -81,20 +85,18 @@ class DocumentReader:
         self._texts.append(text)
         return text
 
-    def _settled(self, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {
-                name: [self._output(entry) for entry in part]
-                if name == "outputs" and isinstance(part, list)
-                else self._settled(part)
-                for name, part in value.items()
-            }
-        return [self._settled(part) for part in value] if isinstance(value, list) else value
+    def _settle(self, value: Any) -> None:
+        """End the outputs of a document, in place."""
+        for name, part in value.items() if isinstance(value, dict) else enumerate(value):
+            if name == "outputs" and isinstance(part, list):
+                part[:] = [self._output(entry) for entry in part]
+            elif isinstance(part, dict | list):
+                self._settle(part)
 
     def _output(self, entry: Any) -> Any:
         if not isinstance(entry, str) or is_url(entry):
-            return self._settled(entry)
-        text = self._scanner.texts.get(entry)
+            return entry
+        text = self._scanner.texts.get(entry) if self._scanner is not None else None
         if text is None:
             text = self._open_text()
             text.feed(entry.encode(errors="replace"))

@@ -13,6 +13,8 @@ _PAGE_PARTS = re.compile(r"(?is)<(script|style)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>"
 
 def clean_text(text: str, secret: str = "") -> str:
     """Shorten a text to one line and cut out `secret`, other credentials, and what follows an address's `?`."""
+    if not text:
+        return ""
     if secret:
         text = text.replace(secret, "[key]")
     text = _QUERY.sub(r"\1?…", _SECRET.sub(r"\1…", _USERINFO.sub(r"\1", text[: 8 * MAX_TEXT])))
