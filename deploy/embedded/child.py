@@ -5,11 +5,11 @@ import contextlib
 import os
 import signal
 import time
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from deploy.embedded.leash import Leash
 from deploy.embedded.output import Lines, Output
@@ -114,24 +114,14 @@ class Child:
 
     async def _live(self) -> int:
         """Run the process once and return its exit code; afterwards nothing of its group is left."""
-        command = self.service.command
         lines = Lines(self.service.name, self._surroundings.output, log_path=self.service.log_path)
         started_at = time.time()
-        process = await asyncio.create_subprocess_exec(
-            *command.argv,
-            env=child_environment(command),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
-            start_new_session=True,
-            preexec_fn=die_with_parent(),
-            pass_fds=self._surroundings.inherited_fds,
-        )
+        process, stream = await self._spawn()
         self._process = process
         self._surroundings.leash.add(process.pid)
         if self._stopping.is_set():  # asked to stop while it was being started
             _kill_group(process.pid)
-        pump = asyncio.create_task(_pump(cast(asyncio.StreamReader, process.stdout), lines))
+        pump = asyncio.create_task(_pump(stream, lines))
         watch = asyncio.create_task(self._watch_ready(started_at))
         watch.add_done_callback(self._notice_failure)
         code = await process.wait()
@@ -146,6 +136,31 @@ class Child:
         with contextlib.suppress(asyncio.CancelledError):
             await watch
         return code
+
+    async def _spawn(self) -> tuple[Process, int]:
+        """Start the process; returns it with the reading end of its output.
+
+        The pipe is not asyncio's own: with that one `wait` goes on as long as a grandchild holds the other end.
+        """
+        command = self.service.command
+        reading, writing = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command.argv,
+                env=child_environment(command),
+                stdin=DEVNULL,
+                stdout=writing,
+                stderr=STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent(),
+                pass_fds=self._surroundings.inherited_fds,
+            )
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        return process, reading
 
     async def _watch_ready(self, started_at: float) -> None:
         while not await self.service.ready(started_at):  # noqa: ASYNC110 - another process can't set an event
@@ -166,9 +181,17 @@ def describe_exit(code: int) -> str:
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
-async def _pump(stream: asyncio.StreamReader, lines: Lines) -> None:
-    while data := await stream.read(65_536):
-        lines.feed(data)
+async def _pump(stream: int, lines: Lines) -> None:
+    """Read a pipe to its end and close it."""
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(stream, "rb", buffering=0)
+    )
+    try:
+        while data := await reader.read(65_536):
+            lines.feed(data)
+    finally:
+        transport.close()
 
 
 async def _first_of(*waits: "Coroutine[Any, Any, Any] | asyncio.Task[Any]", timeout_s: float) -> None:
