@@ -1,31 +1,61 @@
 # Thin targets; `make` alone lists them.
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The first Python that is new enough; looked for only when the environment has to be made.
+find_python = $(or $(PYTHON),$(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python, \
+	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name)))))
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-annotate --no-header pyproject.toml
+UPGRADE ?= --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types lock
+.NOTPARALLEL:
+.PHONY: help setup run test lint types imports suite lock settings bench chaos clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{split($$1, name, ":"); printf "  %-10s %s\n", name[1], $$2}'
 
 $(VENV)/.ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Darkroom needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@test -n "$(find_python)" || { echo "Darkroom needs Python 3.11 or newer; set PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Setting up $(VENV) with everything pinned; this takes a minute or two, once."
+	@$(find_python) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 setup: $(VENV)/.ready ## make .venv with everything pinned
+	@echo "$(VENV) is ready."
 
-run: setup ## run the whole service (simulated upstream unless WAVESPEED_API_KEY is set)
+run: $(VENV)/.ready ## run the whole service (simulated upstream unless WAVESPEED_API_KEY is set)
 	@$(BIN)/darkroom up
 
-test: setup ## lint, types, import rules and the whole test suite, as CI does
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/pytest
+test: $(VENV)/.ready lint types imports suite ## lint, types, import rules and the whole test suite, as CI does
 
-lock: setup ## renew requirements.lock from pyproject.toml (hashes, no index address)
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --all-extras --upgrade pyproject.toml -o requirements.lock
+lint: $(VENV)/.ready ## style of the code
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; exit 1; }
+
+types: $(VENV)/.ready ## types of the code
+	@$(BIN)/mypy
+
+imports: $(VENV)/.ready ## who may import whom
+	@$(BIN)/lint-imports
+
+suite: $(VENV)/.ready
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/.ready ## run the benchmarks; the table goes to bench/results/
+	@$(BIN)/python -m bench
+
+chaos: $(VENV)/.ready ## the kill-and-restart tests alone
+	@$(BIN)/pytest tests/chaos $(PYTEST_ARGS)
+
+settings: $(VENV)/.ready ## write docs/settings.md and .env.example from the settings classes
+	@$(BIN)/python -m deploy.settings_reference
+
+lock: $(VENV)/.ready ## renew the locks from pyproject.toml (UPGRADE= keeps what is pinned)
+	$(LOCK) $(UPGRADE) --all-extras -o requirements.lock
+	$(LOCK) --extra server --extra simulator --constraint requirements.lock -o deploy/requirements-server.lock
+
+clean: ## remove what can be made again; your jobs and keys in .darkroom stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
