@@ -3,9 +3,10 @@
 from darkroom.network.guard import (
     AddressPolicy,
     AddressRefusedError,
+    check_form,
     check_url,
     guarded_session,
     policy_for_upstream,
 )
 
-__all__ = ["AddressPolicy", "AddressRefusedError", "check_url", "guarded_session", "policy_for_upstream"]
+__all__ = ["AddressPolicy", "AddressRefusedError", "check_form", "check_url", "guarded_session", "policy_for_upstream"]

@@ -70,12 +70,8 @@ def check_url(url: str | URL, policy: AddressPolicy) -> None:
     Raises:
         AddressRefusedError: with a reason fit for a 422 answer.
     """
-    parsed = _parsed(url)
+    parsed = check_form(url)
     scheme, host = parsed.scheme, (parsed.raw_host or "").lower()
-    if scheme not in _DEFAULT_PORTS:
-        raise AddressRefusedError("the URL must start with https://")
-    if parsed.raw_user is not None or parsed.raw_password is not None:
-        raise AddressRefusedError("the URL must not carry a user name or password")
     port = parsed.port if parsed.port is not None else _DEFAULT_PORTS[scheme]
     if port == 0 or (policy.ports is not None and port not in policy.ports):
         raise AddressRefusedError(f"port {port} is not allowed")
@@ -85,6 +81,23 @@ def check_url(url: str | URL, policy: AddressPolicy) -> None:
         raise AddressRefusedError(f"{host} {refusals[0]}")
     if not addresses and scheme == "http" and not (policy.allow_http or _http_somewhere(policy)):
         raise AddressRefusedError("plain http is not allowed; use https")
+
+
+def check_form(url: str | URL) -> URL:
+    """Give the parsed URL if it is an http or https one with a host, and nothing in it that parsers disagree about.
+
+    Part of `check_url`. Callers of a guarded session go through it too: aiohttp has taken a user name out of the URL
+    before the session's guard sees it.
+
+    Raises:
+        AddressRefusedError: it is not.
+    """
+    parsed = _parsed(url)
+    if parsed.scheme not in _DEFAULT_PORTS:
+        raise AddressRefusedError("the URL must start with https://")
+    if parsed.raw_user is not None or parsed.raw_password is not None:
+        raise AddressRefusedError("the URL must not carry a user name or password")
+    return parsed
 
 
 async def policy_for_upstream(base_url: str) -> AddressPolicy:
@@ -97,7 +110,7 @@ async def policy_for_upstream(base_url: str) -> AddressPolicy:
         AddressRefusedError: not a usable URL.
         RetryableError: the host's name does not resolve at the moment.
     """
-    parsed = _parsed(base_url)
+    parsed = check_form(base_url)
     host = (parsed.raw_host or "").lower()
     addresses = list(_written_addresses(host)) or await _lookup(host)
     networks = dict.fromkeys(network for address in addresses for network in _surroundings(unwrap(address)))

@@ -20,7 +20,7 @@ from typing import IO
 import aiohttp
 from yarl import URL
 
-from darkroom.network import AddressRefusedError
+from darkroom.network import check_form
 from darkroom.storage.bucket import Bucket
 from darkroom.storage.errors import (
     OutputInvalidError,
@@ -81,10 +81,13 @@ async def copy_url(
         OutputTooLargeError, AddressRefusedError: permanent.
         StorageUnavailableError, StorageRefusedError: the bucket (retryable).
     """
+    check_form(url)
+    # As it is: quoting it anew would break the signature of a signed URL.
+    address = URL(url, encoded=url.isascii())
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout_s, sock_read=limits.stall_timeout_s)
     try:
         async with source_session.get(
-            URL(url, encoded=url.isascii()),
+            address,
             timeout=timeout,
             headers={"Accept-Encoding": "identity"},
             max_redirects=limits.max_redirects,
@@ -100,8 +103,6 @@ async def copy_url(
                 return await _store_file(spool, bucket=bucket, key_for=key_for, limits=limits)
     except (aiohttp.ClientError, TimeoutError) as error:
         raise SourceUnavailableError(f"the output can't be fetched ({type(error).__name__})", delay_s=2) from None
-    except ValueError:
-        raise AddressRefusedError("the output's address is not a URL") from None
 
 
 async def copy_file(

@@ -11,7 +11,7 @@ from typing import Literal
 
 import aiohttp
 
-from darkroom.network import AddressRefusedError
+from darkroom.network import AddressRefusedError, check_form
 from darkroom.webhooks.signing import signed_headers
 
 USER_AGENT = f"Darkroom/{version('darkroom-queue')}"
@@ -58,13 +58,13 @@ async def attempt_delivery(
     timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s))
     started = time.perf_counter()
     try:
-        async with session.post(url, data=body, headers=headers, timeout=timeout, allow_redirects=False) as response:
+        async with session.post(
+            check_form(url), data=body, headers=headers, timeout=timeout, allow_redirects=False
+        ) as response:
             duration_ms = _since_ms(started)
             return _result(response, duration_ms, await _excerpt(response), now_s)
     except AddressRefusedError as error:
         text = f"address refused: {error.reason}"
-    except aiohttp.InvalidURL:
-        text = "the URL is not valid"
     except aiohttp.ClientConnectorDNSError:
         text = "the host's name does not resolve"
     except aiohttp.ClientConnectorCertificateError as error:

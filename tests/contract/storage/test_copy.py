@@ -68,9 +68,7 @@ async def test_a_jpeg_whose_size_comes_late_in_its_head_is_still_measured(
     comments = (b"\xff\xfe\xff\xff" + bytes(0xFFFD)) * 2
     body = plain[:2] + comments + plain[2:]
     assert len(body) > 256 * 1024, "too small to be streamed"
-    stored = await copy_url(
-        await serve(always(http(body))), bucket=store, source_session=source_session, key_for=_key
-    )
+    stored = await copy_url(await serve(always(http(body))), bucket=store, source_session=source_session, key_for=_key)
     assert (stored.width, stored.height) == (640, 480)
     _check_stored(stored, body, s3, store.name)
 
@@ -87,9 +85,7 @@ async def test_a_body_without_a_plain_length_is_stored_all_the_same(
         answer = http(gzip.compress(body, 1), "Content-Encoding: gzip")
     else:
         answer = http(body, length=None)
-    stored = await copy_url(
-        await serve(always(answer)), bucket=store, source_session=source_session, key_for=_key
-    )
+    stored = await copy_url(await serve(always(answer)), bucket=store, source_session=source_session, key_for=_key)
     assert (stored.width, stored.height) == (640, 480)
     _check_stored(stored, body, s3, store.name)
 
@@ -230,9 +226,7 @@ async def test_a_redirected_output_is_followed_and_every_hop_is_guarded(
     target = await serve(always(http(body)))
     good = await serve(always(http(b"", f"Location: {target}", status="302 Found")))
     evil = await serve(always(http(b"", "Location: http://169.254.169.254/latest", status="302 Found")))
-    _check_stored(
-        await copy_url(good, bucket=store, source_session=source_session, key_for=_key), body, s3, store.name
-    )
+    _check_stored(await copy_url(good, bucket=store, source_session=source_session, key_for=_key), body, s3, store.name)
     with pytest.raises(AddressRefusedError, match="metadata"):
         await copy_url(evil, bucket=store, source_session=source_session, key_for=_key)
 

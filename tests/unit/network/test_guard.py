@@ -1,0 +1,314 @@
+"""What may be reached and what may not, decided before and at the connect."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from ipaddress import ip_network
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from darkroom.errors import RetryableError
+from darkroom.network import AddressPolicy, AddressRefusedError, check_url, guarded_session, policy_for_upstream
+
+STRICT = AddressPolicy()
+HTTP_TOO = AddressPolicy(allow_http=True)
+LOOPBACK = AddressPolicy(allow_networks=(ip_network("127.0.0.0/8"),))
+PRIVATE = AddressPolicy(allow_networks=(ip_network("10.0.0.0/8"), ip_network("fd00::/8")))
+
+ACCEPTED = [
+    ("https://example.com/hook?x=1", STRICT),
+    ("HTTPS://EXAMPLE.COM", STRICT),
+    ("https://example.com.:8443/", STRICT),
+    ("https://8.8.8.8/", STRICT),
+    ("https://[2606:4700:4700::1111]/", STRICT),
+    ("https://bücher.example/", STRICT),
+    ("https://under_score.example/", STRICT),
+    ("https://3com.example/", STRICT),
+    ("http://example.com/", HTTP_TOO),
+    ("http://127.0.0.1:9000/", LOOPBACK),
+    ("https://127.0.0.1/", LOOPBACK),
+    ("http://localhost:9000/", LOOPBACK),
+    ("http://[::ffff:127.0.0.1]:9000/", LOOPBACK),
+    ("http://10.1.2.3/", PRIVATE),
+    ("http://[fd00::1]/", PRIVATE),
+    ("http://perhaps-inside.example/", PRIVATE),
+    ("https://example.com:8443/", AddressPolicy(ports=frozenset({443, 8443}))),
+]
+
+REFUSED = [
+    ("", "host|https"),
+    ("example.com/hook", "host|https"),
+    ("/hook", "host"),
+    ("https://", "host"),
+    ("https:///hook", "host"),
+    ("ftp://example.com/", "https://"),
+    ("file:///etc/passwd", "host"),
+    ("gopher://example.com/", "https://"),
+    ("javascript:alert(1)", "host|https"),
+    ("http://example.com/", "plain http"),
+    ("https://user@example.com/", "user name"),
+    ("https://user:pass@example.com/", "user name"),
+    ("https://:pass@example.com/", "user name"),
+    ("https://example.com@127.0.0.1/", "user name"),
+    ("https://example.com\\@127.0.0.1/", "backslashes"),
+    ("https://exa mple.com/", "blanks"),
+    ("https://example.com/\r\nHost: x", "control"),
+    ("https://example.com/\x00", "control"),
+    ("https://example.com:0/", "port 0"),
+    ("https://example.com:99999/", "not a URL"),
+    ("https://exam%70le.com/", "not a valid name"),
+    ("https://a..b/", "not a valid name"),
+    ("https://-a.example/", "not a valid name"),
+    ("https://" + "a." * 130 + "example/", "not a"),
+    ("https://localhost/", "loopback"),
+    ("https://LOCALHOST./", "loopback"),
+    ("https://api.localhost/", "loopback"),
+    ("https://ⓛocalhost/", "loopback"),
+    ("https://127.0.0.1/", "loopback"),
+    ("https://127.0.0.1./", "decimal numbers"),
+    ("https://127.1/", "decimal numbers"),
+    ("https://2130706433/", "decimal numbers"),
+    ("https://017700000001/", "decimal numbers"),
+    ("https://0177.0.0.1/", "decimal numbers"),
+    ("https://0x7f000001/", "decimal numbers"),
+    ("https://0x7f.0.0.0x1/", "decimal numbers"),
+    ("https://127.0.0.0x1/", "decimal numbers"),
+    ("https://1.2.3.4.5/", "decimal numbers"),
+    ("https://256.1.1.1/", "decimal numbers"),
+    ("https://127。0。0。1/", "loopback"),
+    ("https://127.0.0.1/", "loopback"),
+    ("https://[::1]/", "loopback"),
+    ("https://[::]/", "unspecified"),
+    ("https://[::ffff:127.0.0.1]/", "loopback"),
+    ("https://[::ffff:7f00:1]/", "loopback"),
+    ("https://[0:0:0:0:0:ffff:a00:1]/", "private"),
+    ("https://[64:ff9b::a9fe:a9fe]/", "metadata"),
+    ("https://[2002:7f00:1::]/", "reserved|private"),
+    ("https://[fe80::1%25eth0]/", "link-local|IPv6"),
+    ("https://[::1/", "not a URL"),
+    ("https://169.254.169.254/latest/meta-data/", "metadata"),
+    ("https://10.0.0.1/", "private"),
+    ("https://0.0.0.0/", "unspecified"),
+]
+
+
+@pytest.mark.parametrize(("url", "policy"), ACCEPTED)
+def test_a_url_that_may_be_reached_passes(url: str, policy: AddressPolicy) -> None:
+    check_url(url, policy)
+
+
+@pytest.mark.parametrize(("url", "reason"), REFUSED)
+def test_a_url_that_may_not_be_reached_is_refused_with_a_reason(url: str, reason: str) -> None:
+    with pytest.raises(AddressRefusedError, match=reason):
+        check_url(url, STRICT)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/", "http://10.9.9.9/", "http://[::1]/", "http://localhost/"])
+def test_http_to_public_addresses_opens_no_private_one(url: str) -> None:
+    with pytest.raises(AddressRefusedError):
+        check_url(url, HTTP_TOO)
+
+
+def test_a_port_that_is_not_listed_is_refused() -> None:
+    with pytest.raises(AddressRefusedError, match="port 6379"):
+        check_url("https://example.com:6379/", AddressPolicy(ports=frozenset({443})))
+
+
+def test_the_reason_holds_nothing_of_path_and_query() -> None:
+    with pytest.raises(AddressRefusedError) as caught:
+        check_url("https://127.0.0.1/s3cret?token=s3cret", STRICT)
+    assert "s3cret" not in str(caught.value)
+
+
+class Listener:
+    """A server that counts whoever connects, however little they say."""
+
+    def __init__(self, server: asyncio.Server) -> None:
+        self.port: int = server.sockets[0].getsockname()[1]
+        self.connections = 0
+
+
+@pytest.fixture
+async def listener() -> AsyncIterator[Listener]:
+    def connected(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.connections += 1
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    heard = Listener(server)
+    yield heard
+    server.close()
+    await server.wait_closed()
+
+
+async def _connections_after_asking_openly(listener: Listener) -> int:
+    """Connect once without a guard: whoever connected before has been counted by then."""
+    url = f"http://127.0.0.1:{listener.port}/"
+    async with aiohttp.ClientSession() as open_session, open_session.get(url) as response:
+        assert response.status == 204
+    return listener.connections - 1
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "127.0.0.2", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]", "127.1", "2130706433", "0x7f.0.0.1"],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_no_packet_reaches_an_address_that_is_refused(host: str, scheme: str, listener: Listener) -> None:
+    async with guarded_session(HTTP_TOO) as session:
+        with pytest.raises(AddressRefusedError):
+            await session.get(f"{scheme}://{host}:{listener.port}/", allow_redirects=False)
+    assert await _connections_after_asking_openly(listener) == 0
+
+
+@pytest.fixture
+def rebinding(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Give the answers that the next lookups of any name get, in order; the last one stays."""
+    answers: list[list[str]] = []
+
+    async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        addresses = answers.pop(0) if len(answers) > 1 else answers[0]
+        return [
+            (socket.AF_INET6 if ":" in a else socket.AF_INET, socket.SOCK_STREAM, 6, "", _sockaddr(a, port))
+            for a in addresses
+        ]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", lambda self, *a, **k: getaddrinfo(*a, **k))
+    return answers
+
+
+def _sockaddr(address: str, port: int) -> tuple[object, ...]:
+    return (address, port, 0, 0) if ":" in address else (address, port)
+
+
+async def test_a_name_that_turns_private_after_the_check_is_still_refused(
+    rebinding: list[list[str]], listener: Listener
+) -> None:
+    rebinding.append(["127.0.0.1"])
+    url = f"http://rebind.example:{listener.port}/"
+    check_url(url, HTTP_TOO)
+    async with guarded_session(HTTP_TOO) as session:
+        with pytest.raises(AddressRefusedError, match=r"rebind\.example is a loopback address"):
+            await session.get(url)
+    assert await _connections_after_asking_openly(listener) == 0
+
+
+@pytest.mark.parametrize("address", ["::ffff:127.0.0.1", "64:ff9b::7f00:1", "::1", "0.0.0.0", "10.0.0.1"])
+async def test_a_name_may_not_lead_to_any_spelling_of_an_inner_address(
+    rebinding: list[list[str]], address: str
+) -> None:
+    rebinding.append([address])
+    async with guarded_session(HTTP_TOO) as session:
+        with pytest.raises(AddressRefusedError):
+            await session.get("http://rebind.example/")
+
+
+async def test_of_several_addresses_the_allowed_one_is_used(rebinding: list[list[str]], listener: Listener) -> None:
+    rebinding.append(["::1", "10.0.0.1", "127.0.0.1"])
+    url = f"http://mixed.example:{listener.port}/"
+    async with guarded_session(LOOPBACK) as session, session.get(url) as response:
+        assert response.status == 204
+
+
+async def test_http_is_refused_for_a_name_outside_the_allowed_networks(rebinding: list[list[str]]) -> None:
+    rebinding.append(["93.184.215.14"])
+    check_url("http://outside.example/", LOOPBACK)
+    async with guarded_session(LOOPBACK) as session:
+        with pytest.raises(AddressRefusedError, match="https only"):
+            await session.get("http://outside.example/")
+
+
+async def test_a_redirect_inwards_is_refused_even_if_the_caller_follows_redirects() -> None:
+    async def inwards(_request: web.Request) -> web.Response:
+        raise web.HTTPFound("http://10.0.0.1/")
+
+    app = web.Application()
+    app.router.add_get("/", inwards)
+    async with TestServer(app) as server, guarded_session(LOOPBACK) as session:
+        with pytest.raises(AddressRefusedError, match="private"):
+            await session.get(server.make_url("/"), allow_redirects=True)
+
+
+async def test_a_request_without_the_guards_middleware_reaches_nothing(listener: Listener) -> None:
+    async with guarded_session(LOOPBACK) as session:
+        with pytest.raises(AddressRefusedError, match="past the address guard"):
+            await session.get(f"http://127.0.0.1:{listener.port}/", middlewares=())
+    assert await _connections_after_asking_openly(listener) == 0
+
+
+async def test_an_allowed_address_that_nobody_listens_on_is_no_refusal(unused_tcp_port: int) -> None:
+    async with guarded_session(LOOPBACK) as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get(f"http://127.0.0.1:{unused_tcp_port}/")
+
+
+async def test_proxies_of_the_environment_and_cookies_are_not_used(
+    monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{unused_tcp_port}")
+    seen: list[str | None] = []
+
+    async def sets_cookie(request: web.Request) -> web.Response:
+        seen.append(request.headers.get("Cookie"))
+        response = web.Response()
+        response.set_cookie("a", "b")
+        return response
+
+    app = web.Application()
+    app.router.add_get("/", sets_cookie)
+    async with TestServer(app) as server, guarded_session(LOOPBACK) as session:
+        for _ in range(2):
+            async with session.get(server.make_url("/")) as response:
+                assert response.status == 200
+    assert seen == [None, None]
+
+
+async def test_a_loopback_upstream_opens_loopback_and_nothing_else() -> None:
+    policy = await policy_for_upstream("http://127.0.0.1:8100")
+    check_url("http://127.0.0.1:9/x.png", policy)
+    check_url("http://localhost:9/x.png", policy)
+    for url in ("http://10.0.0.1/x.png", "https://192.168.1.1/x.png", "http://8.8.8.8/x.png"):
+        with pytest.raises(AddressRefusedError):
+            check_url(url, policy)
+
+
+async def test_a_private_upstream_opens_its_own_network_only(rebinding: list[list[str]]) -> None:
+    rebinding.append(["10.1.2.3", "fd00:1:2:3::4"])
+    policy = await policy_for_upstream("http://simulator:8100/")
+    check_url("http://10.1.2.200/x.png", policy)
+    check_url("http://[fd00:1:2:3::9]/x.png", policy)
+    for url in ("http://10.1.3.1/x.png", "http://[fd00:1:2:4::9]/x.png", "http://127.0.0.1/x.png"):
+        with pytest.raises(AddressRefusedError):
+            check_url(url, policy)
+
+
+async def test_an_https_upstream_opens_its_network_for_https_only() -> None:
+    policy = await policy_for_upstream("https://10.1.2.3/")
+    check_url("https://10.1.2.4/x.png", policy)
+    for url in ("http://10.1.2.4/x.png", "http://example.com/x.png"):
+        with pytest.raises(AddressRefusedError, match="https"):
+            check_url(url, policy)
+
+
+async def test_a_public_upstream_opens_no_more_than_the_public(rebinding: list[list[str]]) -> None:
+    rebinding.append(["93.184.215.14"])
+    policy = await policy_for_upstream("https://api.example.com")
+    assert replace(policy, allow_networks=()) == AddressPolicy(http_in_networks=False)
+    check_url("https://cdn.example.net/x.png", policy)
+    for url in ("http://93.184.215.14/x.png", "https://127.0.0.1/x.png", "http://cdn.example.net/x.png"):
+        with pytest.raises(AddressRefusedError):
+            check_url(url, policy)
+
+
+async def test_an_upstream_that_does_not_resolve_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", fails)
+    with pytest.raises(RetryableError, match="nowhere\\.example"):
+        await policy_for_upstream("https://nowhere.example")
