@@ -47,6 +47,14 @@ class LaneStore:
         """Open a lane that paused by itself or that an operator paused; True when that changed anything."""
         return int(await self.scripts.call("lane_state", name, "open", "operator", 0)) == 1
 
+    async def probe_again(self, name: str, *, probe_s: float) -> None:
+        """Leave a paused lane as it is and have it tried again after a while."""
+        await self.scripts.call("lane_state", name, "paused", "same", int(probe_s * 1000))
+
+    async def reopen(self, name: str) -> bool:
+        """Open a lane that paused by itself; an operator's pause stands. True when that changed anything."""
+        return int(await self.scripts.call("lane_state", name, "open", "", 0)) == 1
+
     async def slow(self, name: str, *, wait_s: float, job_id: str, cost: int) -> int:
         """Wait and go on at a lower pace; gives how often a job too heavy for the account was refused alone."""
         return int(await self.scripts.call("lane_slow", name, int(wait_s * 1000), job_id, cost))

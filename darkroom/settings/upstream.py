@@ -86,6 +86,12 @@ class UpstreamSettings(AreaSettings):
         validation_alias="DARKROOM_MAX_UNSTORED_IMAGES",
         description="Paid images waiting for the bucket beyond which no more is admitted.",
     )
+    output_grace_s: float = Field(
+        600,
+        ge=1,
+        validation_alias="DARKROOM_OUTPUT_GRACE_SECONDS",
+        description="How long an output that upstream names but does not have is retried before the job fails.",
+    )
     lane_probe_s: float = Field(
         15, ge=1, validation_alias="DARKROOM_LANE_PROBE_SECONDS", description="How often a paused lane is tried."
     )

@@ -85,6 +85,7 @@ for _ = 1, most do
   admitted[#admitted + 1] = int(lease)
 end
 call('HSET', k_lane(name), 'next_ms', int(next_ms))
+if wait > 0 then call('ZADD', K_DUE, 'LT', int(NOW + math.max(wait, 200)), 'l:' .. name) end
 local reply = { reason, math.ceil(wait) }
 for _, value in ipairs(admitted) do reply[#reply + 1] = value end
 return reply

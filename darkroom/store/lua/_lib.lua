@@ -207,7 +207,7 @@ local function retire(job)
 end
 
 local function finish(job, status, error_json)
-  call('HSET', k_job(job.id), 'finished_ms', int(NOW))
+  call('HSET', k_job(job.id), 'finished_ms', job.finished_ms or int(NOW))
   if error_json and error_json ~= '' then call('HSET', k_job(job.id), 'error', error_json) end
   call('ZREM', K_DUE, 'x:' .. job.id)
   set_status(job, status)

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- End an attempt that yields nothing (any more). The job fails, or gets a new attempt in its old place.
 -- ARGV: 1 job id, 2 attempt, 3 lease, 4 error (JSON), 5 '1' when the send created nothing (its money is taken back),
---       6 most attempts in all (0: no replacement), 7 looks made ('' unchanged), 8 inference (ms, '' unknown)
+--       6 most attempts in all (0: no replacement), 7 looks made ('' unchanged)
 -- -> 1 job failed | 2 replaced by a new attempt | 3 only the attempt ended (the job had ended before) | -1 stale
 -- attempt from submitting, unconfirmed, generating or storing to failed
 local id, n = ARGV[1], ARGV[2]
@@ -16,7 +16,6 @@ call('ZREM', K_DUE, due_of(id, n))
 call('HINCRBY', k_attempt(id, n), 'lease', 1)
 call('HSET', k_attempt(id, n), 'state', 'failed', 'failed_in', attempt.state, 'error', ARGV[4])
 if ARGV[7] ~= '' then call('HSET', k_attempt(id, n), 'polls', ARGV[7]) end
-if ARGV[8] ~= '' then call('HSET', k_attempt(id, n), 'inference_ms', ARGV[8]) end
 if not is_current(job, n) then
   retire(job)
   return 3

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Write down the intent to send, right before the POST of this one job.
--- ARGV: 1 job id, 2 attempt, 3 lease, 4 lease for the POST (ms; longer than its timeout), 5 fingerprint of the key used
+-- ARGV: 1 job id, 2 attempt, 3 lease, 4 lease for the POST (ms; longer than its timeout), 5 fingerprint of the key used,
+--       6 lease for the POST of a job in sync mode (ms)
 -- -> {1, send number, request JSON} send it | {2} the lane paused meanwhile, back in its place | {-1} stale
 -- attempt from admitted to submitting
 local id, n = ARGV[1], ARGV[2]
@@ -15,7 +16,11 @@ if call('HGET', k_lane(attempt.lane), 'state') == 'paused' then
   line_push(job)
   return { 2 }
 end
+local request = call('HGET', k_job(id), 'request')
 local lease_ms = tonumber(ARGV[4])
+if request:find('"enable_sync_mode":true', 1, true) and cjson.decode(request).enable_sync_mode == true then
+  lease_ms = tonumber(ARGV[6])
+end
 local send = call('HINCRBY', k_attempt(id, n), 'sends', 1)
 call('HSET', k_attempt(id, n), 'state', 'submitting', 'sent_ms', int(NOW), 'key', ARGV[5])
 call('HINCRBY', k_job(id), 'submits', 1)
@@ -24,4 +29,4 @@ call('ZREM', k_unsent(attempt.lane), member_of(id, n))
 call('ZADD', k_slots(attempt.lane), 'XX', int(NOW + lease_ms + SLOT_LAPSE_MS), member_of(id, n))
 due_in(due_of(id, n), lease_ms)
 set_status(job, 'submitting')
-return { 1, send, call('HGET', k_job(id), 'request') }
+return { 1, send, request }

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Every output is in the bucket, and job.json too: say so. An attempt that was given up yields late outputs instead.
--- ARGV: 1 job id, 2 attempt, 3 lease, 4 images delivered
+-- ARGV: 1 job id, 2 attempt, 3 lease, 4 images delivered, 5 when it was finished (ms; as job.json says)
 -- -> 1 job completed | 2 kept as late outputs | -1 stale
 -- attempt from storing to done; job from storing to completed
 local id, n = ARGV[1], ARGV[2]
@@ -15,6 +15,7 @@ add_unstored(-job.images)
 count_usage(job.tenant, 'images_delivered', ARGV[4])
 call('HINCRBY', K_TOTALS, 'delivered_images', ARGV[4])
 if is_current(job, n) then
+  job.finished_ms = ARGV[5]
   finish(job, 'completed')
   return 1
 end

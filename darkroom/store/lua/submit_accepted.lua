@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Record the prediction that a send created. The direct answer to send `s` of an attempt is a fact, whatever became of
 -- the lease meanwhile: it is fenced by the send's number, and it settles an unconfirmed submit as well.
--- ARGV: 1 job id, 2 attempt, 3 send number, 4 prediction id, 5 first look in (ms)
+-- An adoption (found by the list call) is a conclusion, not a fact: it settles an unconfirmed submit and nothing else.
+-- ARGV: 1 job id, 2 attempt, 3 send number, 4 prediction id, 5 first look in (ms), 6 '1' when adopted
 -- -> 1 done | 0 known already | -1 stale | -3 the prediction belongs to another attempt | -4 kept as a duplicate
 -- attempt from submitting or unconfirmed to generating
 local id, n, prediction = ARGV[1], ARGV[2], ARGV[4]
@@ -10,6 +11,7 @@ if not job or not attempt.state then return -1 end
 local owner = call('GET', k_prediction(prediction))
 if owner and owner ~= member_of(id, n) then return -3 end
 if attempt.prediction_id == prediction then return 0 end
+if ARGV[6] == '1' and attempt.state ~= 'unconfirmed' then return -1 end
 local open = attempt.state == 'submitting' or attempt.state == 'unconfirmed'
 call('SET', k_prediction(prediction), member_of(id, n), 'PX', KEEP_PREDICTION_MS)
 if not open or attempt.sends ~= ARGV[3] then
@@ -21,10 +23,11 @@ if not open or attempt.sends ~= ARGV[3] then
 end
 end_send(attempt)
 call('HSET', k_attempt(id, n), 'state', 'generating', 'prediction_id', prediction, 'submitted_ms', attempt.sent_ms,
-  'accepted_ms', int(NOW))
+  'accepted_ms', int(NOW), 'adopted', ARGV[6])
 call('HINCRBY', k_attempt(id, n), 'lease', 1)
 call('ZADD', k_slots(attempt.lane), '+inf', member_of(id, n))
-call('HSET', k_lane(attempt.lane), 'failures', '')
+local pace = tonumber(call('HGET', k_lane(attempt.lane), 'pace') or 1)
+call('HSET', k_lane(attempt.lane), 'failures', '', 'pace', math.min(1, pace + 0.02))
 due_in(due_of(id, n), tonumber(ARGV[5]))
 if is_current(job, n) then
   set_status(job, 'generating')

@@ -8,7 +8,7 @@ local attempt = load_attempt(id, n)
 if attempt.state ~= 'submitting' or attempt.lease ~= ARGV[3] then return -1 end
 local job = load_job(id)
 end_send(attempt)
-call('HSET', k_attempt(id, n), 'state', 'unconfirmed', 'unknown_ms', int(NOW), 'unknown', ARGV[5])
+call('HSET', k_attempt(id, n), 'state', 'unconfirmed', 'unknown_ms', int(NOW), 'unknown', ARGV[5], 'listings', 0)
 call('HINCRBY', k_attempt(id, n), 'lease', 1)
 call('ZADD', k_slots(attempt.lane), 'XX', int(NOW + SLOT_LAPSE_MS), member_of(id, n))
 due_in(due_of(id, n), tonumber(ARGV[4]))

@@ -1,0 +1,136 @@
+"""The due set: every timer there is, in one sorted set, judged by the server's clock.
+
+Leasing an entry puts it off by the time that handling it may take, so a crash costs only that long.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+
+from darkroom.store.attempts import Ticket
+from darkroom.store.scripts import Scripts
+
+RESCHEDULE_CHUNK = 100
+
+
+@dataclass(frozen=True, slots=True)
+class DueAttempt:
+    """An attempt whose timer went off, with all that handling it needs. Times in ms, server time."""
+
+    ticket: Ticket
+    state: str
+    prediction_id: str
+    submitted_ms: int
+    polls: int
+    current: bool
+    lane: str
+    sent_ms: int
+    clock_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DueDelivery:
+    """A delivery whose next attempt is due."""
+
+    delivery_id: str
+    lease: str
+
+
+@dataclass(slots=True)
+class Due:
+    """What one sweep leased. `next_ms` is when the next entry is due (None: there is none)."""
+
+    now_ms: int
+    next_ms: int | None
+    line_depth: int
+    attempts: list[DueAttempt] = field(default_factory=list)
+    deliveries: list[DueDelivery] = field(default_factory=list)
+    deadlines: list[str] = field(default_factory=list)
+    lanes: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many entries were leased."""
+        return len(self.attempts) + len(self.deliveries) + len(self.deadlines) + len(self.lanes) + len(self.unknown)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look that found nothing new: how often it was looked at now, and when to look again."""
+
+    ticket: Ticket
+    polls: int
+    delay_ms: int
+
+
+class Timers:
+    """Leases, puts off and renews entries of the due set."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.scripts = Scripts(redis)
+
+    async def lease_due(self, *, most: int, look_ms: int, message_ms: int) -> Due:
+        """Take what is due: looks for `look_ms`, what becomes a Celery message for `message_ms`."""
+        reply = await self.scripts.call("lease_due", most, look_ms, message_ms)
+        next_ms = int(reply[1])
+        due = Due(int(reply[0]), next_ms if next_ms >= 0 else None, int(reply[2]))
+        for entry in reply[3:]:
+            _sort_in(due, entry)
+        return due
+
+    async def reschedule(self, looks: list[Look]) -> None:
+        """Put many looks off at once."""
+        chunks = [looks[i : i + RESCHEDULE_CHUNK] for i in range(0, len(looks), RESCHEDULE_CHUNK)]
+        results = await self.scripts.call_many(
+            [("reschedule", tuple(_look_args(chunk))) for chunk in chunks],
+        )
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def renew(self, held: dict[str, int], *, lease_ms: int) -> list[str]:
+        """Renew leases (member of the due set to lease number); gives the members that are lost."""
+        if not held:
+            return []
+        flat = [part for member, lease in held.items() for part in (member, lease)]
+        lost: list[str] = await self.scripts.call("renew", lease_ms, *flat)
+        return lost
+
+    async def expire(self, job_ids: Iterable[str]) -> None:
+        """End the jobs among these whose time in the line is over."""
+        await self.scripts.call_many([("expire", (job_id,)) for job_id in job_ids])
+
+
+def _look_args(looks: Iterable[Look]) -> Iterable[str | int]:
+    for look in looks:
+        yield from (*look.ticket.key, look.polls, look.delay_ms)
+
+
+def _sort_in(due: Due, entry: list[Any]) -> None:
+    match entry[0]:
+        case "j":
+            ticket = Ticket(entry[1], int(entry[2]), int(entry[4]))
+            due.attempts.append(
+                DueAttempt(
+                    ticket=ticket,
+                    state=entry[3],
+                    prediction_id=entry[5],
+                    submitted_ms=int(entry[6]),
+                    polls=int(entry[7]),
+                    current=entry[8] == "1",
+                    lane=entry[9],
+                    sent_ms=int(entry[10]),
+                    clock_ms=int(entry[11]),
+                )
+            )
+        case "d":
+            due.deliveries.append(DueDelivery(entry[1], entry[2]))
+        case "x":
+            due.deadlines.append(entry[1])
+        case "l":
+            due.lanes.append(entry[1])
+        case _:
+            due.unknown.append(str(entry))

@@ -1,0 +1,83 @@
+"""The Celery application: `celery -A worker.app worker` is what `darkroom worker` comes down to."""
+
+import sys
+
+from celery import Celery
+from celery.signals import setup_logging
+from kombu import Queue
+
+from darkroom.errors import ConfigurationError
+from darkroom.settings import Settings, load_settings
+from darkroom.telemetry.logs import configure_logging
+from worker import messages
+from worker.bootstep import ReactorStep
+from worker.tasks import Runtime, register
+
+VISIBILITY_TIMEOUT_S = 300
+"""When a message of a dead worker comes back. Nothing depends on it: the due set re-sends work much sooner."""
+
+
+class DarkroomCelery(Celery):
+    """A Celery application that knows its settings and, in a worker process, the reactor its tasks run in."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__("darkroom", broker=settings.redis.broker_url, set_as_current=False)
+        self.settings = settings
+        self.runtime = Runtime()
+
+
+def make_app(settings: Settings) -> DarkroomCelery:
+    """Make the application with its queues, tasks and the reactor step."""
+    app = DarkroomCelery(settings)
+    app.conf.update(
+        task_queues=[Queue(queue, durable=True) for queue in messages.QUEUES.values()],
+        task_routes={task: {"queue": queue} for task, queue in messages.QUEUES.items()},
+        task_default_queue=messages.QUEUES[messages.DISPATCH],
+        task_create_missing_queues=False,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_prefetch_multiplier=1,
+        worker_pool="threads",
+        worker_concurrency=16,
+        worker_send_task_events=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_soft_shutdown_timeout=0,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options=_transport_options(settings.redis.broker_url),
+        enable_utc=True,
+    )
+    register(app, app.runtime)
+    app.steps["worker"].add(ReactorStep)
+    return app
+
+
+def _transport_options(broker_url: str) -> dict[str, object]:
+    if broker_url.startswith("amqp"):
+        return {}
+    return {
+        "visibility_timeout": VISIBILITY_TIMEOUT_S,
+        "global_keyprefix": "darkroom-celery:",
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+    }
+
+
+def _load() -> Settings:
+    try:
+        return load_settings()
+    except ConfigurationError as error:
+        print(*error.problems, sep="\n", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+
+
+@setup_logging.connect
+def _configure_logging(**_: object) -> None:
+    configure_logging(app.settings.service.log_format)
+
+
+app = make_app(_load())

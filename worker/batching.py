@@ -1,0 +1,49 @@
+"""Gathers single items into batches without waiting for any: what arrives while one batch is handled makes the next."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from darkroom.telemetry.logs import get_logger
+
+Item = TypeVar("Item")
+log = get_logger(__name__)
+
+
+class Batcher(Generic[Item]):
+    """Calls `handle` with up to `most` items at a time, one call after another.
+
+    A failed call drops its items: each of them has an entry in the due set that brings it back.
+    """
+
+    def __init__(self, name: str, handle: Callable[[list[Item]], Awaitable[None]], *, most: int) -> None:
+        self._name = name
+        self._handle = handle
+        self._most = most
+        self._items: list[Item] = []
+        self._filled = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def add(self, item: Item) -> None:
+        """Take an item; never waits."""
+        self._items.append(item)
+        self._idle.clear()
+        self._filled.set()
+
+    async def drained(self) -> None:
+        """Wait until everything that was added has been handled."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Handle batches until cancelled."""
+        while True:
+            await self._filled.wait()
+            batch, self._items = self._items[: self._most], self._items[self._most :]
+            try:
+                await self._handle(batch)
+            except Exception:
+                log.exception("batch.failed", batch=self._name, items=len(batch))
+            if not self._items:
+                self._filled.clear()
+                self._idle.set()

@@ -1,0 +1,128 @@
+"""Everything the stages of one worker process share, made once inside the reactor."""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+
+import aiohttp
+from celery import Celery
+from redis.asyncio import Redis
+
+from darkroom.errors import ConfigurationError
+from darkroom.line.lanes import DEFAULT_LANE, LaneStore
+from darkroom.line.line import Line
+from darkroom.network.guard import AddressPolicy, guarded_session, policy_for_upstream
+from darkroom.settings import Settings
+from darkroom.storage.bucket import Bucket, bucket_session
+from darkroom.store.attempts import AttemptStore
+from darkroom.store.connection import connect
+from darkroom.store.deliveries import DeliveryStore
+from darkroom.timers import Timers
+from darkroom.upstream.client import UpstreamClient
+from darkroom.upstream.session import make_session
+from worker.leases import Leases
+from worker.publisher import Publisher
+
+COPIES_AT_ONCE = 32
+STORES_AT_ONCE = 32
+LOOKS_AT_ONCE = 256
+
+
+class ServerClock:
+    """Redis' time, carried on by the local monotonic clock between readings."""
+
+    def __init__(self) -> None:
+        self._offset_ms = 0.0
+
+    def set(self, now_ms: int) -> None:
+        """Note what the server's clock says now."""
+        self._offset_ms = now_ms - time.monotonic() * 1000
+
+    def now_ms(self) -> int:
+        """Give the server's time in Unix milliseconds."""
+        return int(self._offset_ms + time.monotonic() * 1000)
+
+
+@dataclass(slots=True)
+class Context:
+    """The ports of one worker process."""
+
+    settings: Settings
+    redis: Redis
+    attempts: AttemptStore
+    deliveries: DeliveryStore
+    line: Line
+    lanes: LaneStore
+    timers: Timers
+    upstream: UpstreamClient
+    bucket: Bucket
+    output_session: aiohttp.ClientSession
+    webhook_session: aiohttp.ClientSession
+    sessions: list[aiohttp.ClientSession]
+    publisher: Publisher
+    leases: Leases
+    lane: str = DEFAULT_LANE
+    clock: ServerClock = field(default_factory=ServerClock)
+    copies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COPIES_AT_ONCE))
+    stores: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STORES_AT_ONCE))
+    waiting_stores: int = 0
+    rng: random.Random = field(default_factory=random.Random)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.publisher.close()
+        for session in self.sessions:
+            await session.close()
+        await self.redis.aclose()
+
+
+async def open_context(settings: Settings, app: Celery) -> Context:
+    """Open a worker's connections and make its lane known.
+
+    Raises:
+        ConfigurationError: no upstream key.
+    """
+    key = settings.upstream.api_key
+    if key is None:
+        raise ConfigurationError(["WAVESPEED_API_KEY: set the account's key (or use `darkroom up` to simulate)"])
+    redis = connect(settings.redis.redis_url)
+    upstream_session = make_session()
+    storage_session = bucket_session(connections=2 * COPIES_AT_ONCE)
+    output_session = guarded_session(await policy_for_upstream(settings.upstream.base_url), connections=COPIES_AT_ONCE)
+    webhook_session = guarded_session(
+        AddressPolicy(
+            allow_networks=tuple(settings.webhooks.allow_networks), allow_http=settings.webhooks.allow_http == "on"
+        ),
+        connections=256,
+    )
+    timers = Timers(redis)
+    lanes = LaneStore(redis)
+    context = Context(
+        settings=settings,
+        redis=redis,
+        attempts=AttemptStore(redis),
+        deliveries=DeliveryStore(redis),
+        line=Line(redis),
+        lanes=lanes,
+        timers=timers,
+        upstream=UpstreamClient(
+            session=upstream_session,
+            base_url=settings.upstream.base_url,
+            api_key=key.get_secret_value(),
+            submit_timeout_s=settings.upstream.submit_timeout_s,
+        ),
+        bucket=Bucket(settings.storage, session=storage_session),
+        output_session=output_session,
+        webhook_session=webhook_session,
+        sessions=[upstream_session, storage_session, output_session, webhook_session],
+        publisher=Publisher(app),
+        leases=Leases(timers),
+    )
+    await lanes.configure(
+        context.lane,
+        images_per_minute=settings.upstream.images_per_minute,
+        max_concurrency=settings.upstream.max_concurrency,
+        rate_cost=settings.upstream.rate_cost,
+    )
+    return context

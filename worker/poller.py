@@ -1,0 +1,199 @@
+"""The poller: waits so that no worker has to. Leases what is due, looks at predictions, wakes the other stages.
+
+It never dispatches, submits, stores or notifies by itself: it calls for a Celery task. Its sweeps are supervised: one
+that fails is logged and counted, and the next one comes; if it can't go on at all, the worker goes down visibly.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from darkroom.store.attempts import Ticket
+from darkroom.store.connection import UNAVAILABLE
+from darkroom.telemetry.logs import get_logger
+from darkroom.timers import Due, DueAttempt, Look
+from worker.batching import Batcher
+from worker.context import LOOKS_AT_ONCE, Context
+from worker.stages.lane import probe
+from worker.stages.look import Again, GiveUp, HandOver, LookDecision, LookRules, TimeOut, decide
+from worker.stages.reconcile import Reconciler
+
+LOOK_LEASE_MS = 5_000
+MESSAGE_WAIT_MS = 60_000
+"""How long work handed to a Celery queue may wait there before it is sent again."""
+
+SWEEP_MOST = 500
+SHORTEST_S, LONGEST_S = 0.02, 0.25
+DISPATCH_EVERY_MS = 1_000
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a look decided, to be applied under the attempt's fence."""
+
+    entry: DueAttempt
+    decision: LookDecision
+
+
+class Poller:
+    """One worker process' share in watching the due set."""
+
+    def __init__(self, ctx: Context) -> None:
+        upstream = ctx.settings.upstream
+        self._ctx = ctx
+        self._rules = LookRules(
+            poll_min_ms=int(upstream.poll_min_s * 1000),
+            poll_max_ms=int(upstream.poll_max_s * 1000),
+            timeout_ms=int(upstream.generation_timeout_s * 1000),
+            max_attempts=upstream.max_attempts,
+        )
+        self._looked = Batcher[Looked]("looked", self._apply, most=200)
+        self._looking: dict[str, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
+        self._wake = asyncio.Event()
+        self._next_dispatch_ms = 0
+        self._reconciler = Reconciler(ctx)
+        self._leasing = True
+
+    def wake(self) -> None:
+        """Sweep at once: something became due by what this process just did."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._looked.run())
+            group.create_task(self._sweep_forever())
+
+    async def stop(self) -> None:
+        """Lease nothing more and finish what was looked at."""
+        self._leasing = False
+        self._wake.set()
+        if self._looking:
+            await asyncio.wait(self._looking.values(), timeout=LOOK_LEASE_MS / 1000)
+        await self._looked.drained()
+
+    async def _sweep_forever(self) -> None:
+        while self._leasing:
+            pause_s = LONGEST_S
+            try:
+                pause_s = await self._sweep()
+            except UNAVAILABLE as error:
+                log.warning("sweep.store_unavailable", error=str(error))
+                pause_s = 1.0
+            except Exception:
+                log.exception("sweep.failed")
+                pause_s = 1.0
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), pause_s)
+            except TimeoutError:
+                continue
+
+    async def _sweep(self) -> float:
+        due = await self._ctx.timers.lease_due(most=SWEEP_MOST, look_ms=LOOK_LEASE_MS, message_ms=MESSAGE_WAIT_MS)
+        self._ctx.clock.set(due.now_ms)
+        for unreadable in due.unknown:
+            log.error("due.unreadable", entry=unreadable)
+        await self._take_attempts(due)
+        for delivery in due.deliveries:
+            self._ctx.publisher.notify(delivery)
+        if due.deadlines:
+            await self._ctx.timers.expire(due.deadlines)
+        for lane in due.lanes:
+            await probe(self._ctx, lane)
+        await self._raise_dispatch(due)
+        if due.count == SWEEP_MOST:
+            return 0.0
+        if due.next_ms is None:
+            return LONGEST_S
+        return min(max((due.next_ms - due.now_ms) / 1000, SHORTEST_S), LONGEST_S)
+
+    async def _take_attempts(self, due: Due) -> None:
+        unsent = [entry.ticket for entry in due.attempts if entry.state == "admitted"]
+        if unsent:
+            log.warning("jobs.unadmitted", jobs=len(unsent))
+            await self._ctx.attempts.unadmit(unsent)
+        unconfirmed = [entry for entry in due.attempts if entry.state == "unconfirmed"]
+        for entry in due.attempts:
+            match entry.state:
+                case "generating":
+                    self._start_look(entry)
+                case "storing":
+                    self._ctx.publisher.store(entry.ticket)
+                case "submitting":
+                    await self._submit_lapsed(entry)
+        if unconfirmed:
+            self._reconciler.start(unconfirmed)
+
+    async def _submit_lapsed(self, entry: DueAttempt) -> None:
+        moved = await self._ctx.attempts.unknown(
+            entry.ticket, look_in_ms=0, message="the worker vanished in mid submit"
+        )
+        log.warning("submit.lapsed", job_id=entry.ticket.job_id, attempt=entry.ticket.attempt, moved=moved.name)
+
+    async def _raise_dispatch(self, due: Due) -> None:
+        if (due.line_depth or due.lanes) and (due.lanes or due.now_ms >= self._next_dispatch_ms):
+            self._next_dispatch_ms = due.now_ms + DISPATCH_EVERY_MS
+            if await self._ctx.line.raise_wake():
+                await self._ctx.publisher.dispatch()
+
+    def _start_look(self, entry: DueAttempt) -> None:
+        member = entry.ticket.due_member
+        if member in self._looking:
+            return
+        task = asyncio.create_task(self._look(entry))
+        self._looking[member] = task
+        task.add_done_callback(lambda _: self._looking.pop(member, None))
+
+    async def _look(self, entry: DueAttempt) -> None:
+        async with self._slots:
+            try:
+                outcome = await self._ctx.upstream.look(entry.prediction_id)
+                decision = decide(entry, outcome, self._rules, now_ms=self._ctx.clock.now_ms())
+            except Exception:
+                log.exception("look.crashed", job_id=entry.ticket.job_id, prediction_id=entry.prediction_id)
+                return
+        self._looked.add(Looked(entry, decision))
+
+    async def _apply(self, looked: list[Looked]) -> None:
+        again: list[Look] = []
+        rest: list[Looked] = []
+        for item in looked:
+            if isinstance(item.decision, Again):
+                again.append(Look(item.entry.ticket, item.entry.polls + 1, item.decision.delay_ms))
+            else:
+                rest.append(item)
+        if again:
+            await self._ctx.timers.reschedule(again)
+        if any(isinstance(item.decision, Again) and item.decision.unauthorized for item in looked):
+            await self._pause_for_key()
+        handed = await asyncio.gather(*(self._move(item) for item in rest))
+        for ticket in handed:
+            if ticket is not None:
+                self._ctx.publisher.store(ticket)
+        if rest and await self._ctx.line.raise_wake():
+            await self._ctx.publisher.dispatch()
+
+    async def _move(self, item: Looked) -> Ticket | None:
+        ticket, polls = item.entry.ticket, item.entry.polls + 1
+        match item.decision:
+            case HandOver(sources, inference_ms):
+                return await self._ctx.attempts.hand_over(
+                    ticket, sources=sources, inference_ms=inference_ms, polls=polls, wait_ms=MESSAGE_WAIT_MS
+                )
+            case GiveUp(error, max_attempts):
+                moved = await self._ctx.attempts.failed(ticket, error, max_attempts=max_attempts, polls=polls)
+                log.info(
+                    "attempt.failed", job_id=ticket.job_id, attempt=ticket.attempt, code=error.code, moved=moved.name
+                )
+            case TimeOut(error):
+                moved = await self._ctx.attempts.time_out(ticket, error)
+                log.info("job.timed_out", job_id=ticket.job_id, attempt=ticket.attempt, moved=moved.name)
+                await self._ctx.timers.reschedule([Look(ticket, polls, self._rules.poll_max_ms)])
+        return None
+
+    async def _pause_for_key(self) -> None:
+        probe_s = self._ctx.settings.upstream.lane_probe_s
+        if await self._ctx.lanes.pause(self._ctx.lane, "auth", probe_s=probe_s):
+            log.error("lane.paused", lane=self._ctx.lane, reason="auth")

@@ -1,0 +1,29 @@
+"""Dispatch: admit what the lane's limits allow now, and call for it to be sent."""
+
+from darkroom.telemetry.logs import get_logger
+from worker.context import Context
+
+ADMIT_AT_ONCE = 64
+ADMITTED_LEASE_MS = 10_000
+log = get_logger(__name__)
+
+
+async def dispatch(ctx: Context) -> None:
+    """Admit jobs until the line, a limit or the lane's state says stop.
+
+    The wake flag is cleared first, so that a job that arrives meanwhile raises it again. Admitted jobs that no worker
+    sends within the lease go back to their places.
+    """
+    await ctx.line.clear_wake()
+    while True:
+        admission = await ctx.line.admit(
+            ctx.lane,
+            most=ADMIT_AT_ONCE,
+            lease_ms=ADMITTED_LEASE_MS,
+            max_unstored=ctx.settings.upstream.max_unstored_images,
+        )
+        if admission.tickets:
+            log.debug("jobs.admitted", lane=ctx.lane, jobs=len(admission.tickets), reason=admission.reason)
+            await ctx.publisher.submit(admission.tickets)
+        if admission.reason != "more":
+            return

@@ -1,0 +1,138 @@
+"""Look: ask upstream about one prediction and decide what that means for its attempt."""
+
+from dataclasses import dataclass
+
+import orjson
+
+from darkroom.jobs import JobError
+from darkroom.timers import DueAttempt
+from darkroom.upstream.outcomes import (
+    Completed,
+    Failed,
+    LookOutcome,
+    NotFound,
+    Pending,
+    Prediction,
+    Unauthorized,
+    Unavailable,
+    UpstreamError,
+)
+from worker.stages.submit import job_error
+
+NOT_YET_MS = 10 * 60_000
+"""How long after the submit a 404 only means `not yet`."""
+
+RETENTION_MS = 7 * 86_400_000
+"""How long upstream keeps predictions (WaveSpeed's documentation)."""
+
+GROWTH = 0.1
+"""The next look comes after this share of the time waited so far."""
+
+VAGUE_REPLACEMENTS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Nothing to be done yet; look again after the delay."""
+
+    delay_ms: int
+    unauthorized: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Completed: the outputs are to be stored."""
+
+    sources: str
+    inference_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The attempt yields nothing; a new one may take its place while there are fewer than `max_attempts`."""
+
+    error: JobError
+    max_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimeOut:
+    """The job has waited long enough; its attempt is looked at further."""
+
+    error: JobError
+
+
+LookDecision = Again | HandOver | GiveUp | TimeOut
+
+
+@dataclass(frozen=True, slots=True)
+class LookRules:
+    """The settings that looking depends on, in ms."""
+
+    poll_min_ms: int
+    poll_max_ms: int
+    timeout_ms: int
+    max_attempts: int
+
+    def delay_ms(self, waited_ms: int) -> int:
+        """Give the time until the next look: longer, the longer it has taken, within the bounds."""
+        return int(min(max(waited_ms * GROWTH, self.poll_min_ms), max(self.poll_max_ms, self.poll_min_ms)))
+
+
+def decide(entry: DueAttempt, outcome: LookOutcome, rules: LookRules, *, now_ms: int) -> LookDecision:
+    """Say what an answer means; pure."""
+    waited_ms = max(0, now_ms - entry.submitted_ms)
+    match outcome:
+        case Completed(prediction):
+            return HandOver(sources_of(prediction), prediction.inference_ms)
+        case Failed(_, error):
+            return GiveUp(job_error(error), _most_attempts(error, rules))
+        case NotFound() if waited_ms > NOT_YET_MS:
+            return GiveUp(_lost(), 0)
+        case Unavailable(_, retry_after_s):
+            return Again(max(rules.delay_ms(waited_ms), int((retry_after_s or 0) * 1000)))
+        case Unauthorized():
+            return Again(rules.poll_max_ms, unauthorized=True)
+        case Pending() | NotFound():
+            if waited_ms > RETENTION_MS:
+                return GiveUp(_lost(), 0)
+            if entry.current and now_ms - entry.clock_ms > rules.timeout_ms:
+                return TimeOut(_too_long(rules.timeout_ms))
+            return Again(rules.delay_ms(waited_ms))
+
+
+def sources_of(prediction: Prediction) -> str:
+    """Write down what upstream named as outputs, for the store stage."""
+    nsfw = dict(enumerate(prediction.nsfw))
+    return orjson.dumps(
+        [
+            {"index": output.index, "url": output.url, "base64": output.base64, "nsfw": nsfw.get(output.index)}
+            for output in prediction.outputs
+        ]
+    ).decode()
+
+
+def _most_attempts(error: UpstreamError, rules: LookRules) -> int:
+    match error.kind:
+        case "transient":
+            return rules.max_attempts
+        case "vague":
+            return min(rules.max_attempts, 1 + VAGUE_REPLACEMENTS)
+        case "permanent":
+            return 0
+
+
+def _lost() -> JobError:
+    return JobError(
+        code="output_unavailable",
+        message="WaveSpeed no longer knows this prediction; retry with ?fresh=true to pay for a new one",
+        retryable=True,
+    )
+
+
+def _too_long(timeout_ms: int) -> JobError:
+    return JobError(
+        code="generation_timeout",
+        message=f"not generated within {timeout_ms // 1000} s; what still comes is kept in late_outputs",
+        retryable=True,
+    )

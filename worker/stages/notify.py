@@ -1,0 +1,95 @@
+"""Notify: make one attempt at one delivery; the next one is another entry in the due set."""
+
+import asyncio
+from typing import Any
+
+import orjson
+
+from darkroom.errors import StaleLeaseError
+from darkroom.store.deliveries import ClaimedDelivery
+from darkroom.store.records import JobRecord
+from darkroom.store.view import iso, job_view
+from darkroom.telemetry.logs import get_logger
+from darkroom.timers import DueDelivery
+from darkroom.webhooks.schedule import next_delay_s
+from darkroom.webhooks.sender import AttemptResult, attempt_delivery
+from worker.context import Context
+from worker.leases import LEASE_MS
+
+ATTEMPTS_KEPT = 50
+log = get_logger(__name__)
+
+
+async def notify_chunk(ctx: Context, deliveries: list[DueDelivery]) -> None:
+    """Attempt each of these deliveries, independently of each other."""
+    results = await asyncio.gather(*(notify(ctx, item) for item in deliveries), return_exceptions=True)
+    for item, result in zip(deliveries, results, strict=True):
+        if isinstance(result, BaseException) and not isinstance(result, StaleLeaseError):
+            log.error("notify.crashed", delivery_id=item.delivery_id, exc_info=result)
+
+
+async def notify(ctx: Context, due: DueDelivery) -> None:
+    """Attempt one delivery, if nobody else has."""
+    claimed = await ctx.deliveries.claim(due.delivery_id, due.lease, lease_ms=LEASE_MS)
+    if claimed is None:
+        return
+    async with ctx.leases.hold(f"d:{due.delivery_id}", int(claimed.lease)):
+        result = await _attempt(ctx, claimed)
+        await _record(ctx, claimed, result)
+
+
+async def _attempt(ctx: Context, claimed: ClaimedDelivery) -> AttemptResult:
+    secrets = ctx.settings.webhooks.secrets
+    if not secrets:
+        return AttemptResult("failed", None, 0, "no secret to sign with: set DARKROOM_WEBHOOK_SECRET")
+    return await attempt_delivery(
+        ctx.webhook_session,
+        url=claimed.delivery["url"],
+        event_id=claimed.delivery["event"],
+        body=payload(ctx, claimed),
+        secrets=secrets,
+        timeout_s=ctx.settings.webhooks.timeout_s,
+        now_s=claimed.now_ms / 1000,
+    )
+
+
+def payload(ctx: Context, claimed: ClaimedDelivery) -> bytes:
+    """Write the body of an attempt: the job as it was, its outputs' URLs made now."""
+    event = claimed.event
+    record = JobRecord.from_snapshot(event["job"], event["record"])
+    base_url = ctx.settings.service.public_url or ""
+    data = job_view(record, url_for=ctx.bucket.object_url, base_url=base_url)
+    return orjson.dumps({"type": event["type"], "timestamp": iso(event["at_ms"]), "data": data})
+
+
+async def _record(ctx: Context, claimed: ClaimedDelivery, result: AttemptResult) -> None:
+    attempts: list[dict[str, Any]] = [
+        *claimed.attempts,
+        {
+            "at_ms": claimed.now_ms,
+            "status_code": result.status_code,
+            "duration_ms": result.duration_ms,
+            "error": result.error,
+        },
+    ][-ATTEMPTS_KEPT:]
+    status: str = result.kind
+    next_in_ms = None
+    if result.kind == "failed":
+        tries = int(claimed.delivery.get("tries", 0)) + 1
+        delay_s = next_delay_s(ctx.settings.webhooks.retry_schedule_s, tries, result.retry_after_s, ctx.rng)
+        status = "exhausted" if delay_s is None else "pending"
+        next_in_ms = None if delay_s is None else int(delay_s * 1000)
+    settled = await ctx.deliveries.settle(claimed, status, next_in_ms=next_in_ms, attempts=attempts)
+    write = log.info if result.kind == "delivered" else log.warning
+    write(
+        "webhook.attempted",
+        delivery_id=claimed.delivery_id,
+        job_id=claimed.delivery["job"],
+        type=claimed.delivery["type"],
+        tries=int(claimed.delivery.get("tries", 0)) + 1,
+        status=status,
+        status_code=result.status_code,
+        duration_ms=result.duration_ms,
+        error=result.error,
+        recorded=settled,
+    )

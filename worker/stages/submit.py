@@ -1,0 +1,155 @@
+"""Submit: write the intent down, POST once, settle what came of it.
+
+The one place where money is spent. Nothing here repeats a POST: an answer that was lost leaves the job `unconfirmed`.
+"""
+
+import asyncio
+import time
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from darkroom.jobs import JobError
+from darkroom.store.attempts import Intent, Moved, Ticket
+from darkroom.store.connection import UNAVAILABLE
+from darkroom.telemetry.logs import get_logger
+from darkroom.upstream.outcomes import (
+    Accepted,
+    NeverLeft,
+    NotNow,
+    NotNowReason,
+    Refused,
+    Submission,
+    SubmitOutcome,
+    Unknown,
+    UpstreamError,
+)
+from worker.context import Context
+
+LEASE_MARGIN_S = 10.0
+"""How much longer than the POST may take its lease lasts."""
+
+LATEST_START_S = 5.0
+"""How long after the intent the POST may still be started; half of the margin."""
+
+RECORD_FOR_S = 3600.0
+"""How long an answer is held and offered to a Redis that is away: it may name a paid prediction."""
+
+RATE_WAIT_S = 2.0
+log = get_logger(__name__)
+
+
+async def submit_chunk(ctx: Context, tickets: list[Ticket]) -> None:
+    """Send each of these admitted jobs, independently of each other."""
+    results = await asyncio.gather(*(submit(ctx, ticket) for ticket in tickets), return_exceptions=True)
+    for ticket, result in zip(tickets, results, strict=True):
+        if isinstance(result, BaseException):
+            log.error("submit.crashed", job_id=ticket.job_id, attempt=ticket.attempt, exc_info=result)
+
+
+async def submit(ctx: Context, ticket: Ticket) -> None:
+    """Send one admitted job, if its ticket is still good."""
+    asked_at = time.monotonic()
+    intent = await ctx.attempts.begin_submit(
+        ticket,
+        lease_ms=_lease_ms(ctx, sync=False),
+        sync_lease_ms=_lease_ms(ctx, sync=True),
+        key=ctx.upstream.key_fingerprint,
+    )
+    if intent is None:
+        return
+    outcome = await _post(ctx, intent, asked_at)
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(UNAVAILABLE),
+        wait=wait_exponential_jitter(initial=0.2, max=5),
+        stop=stop_after_delay(RECORD_FOR_S),
+        reraise=True,
+    ):
+        with attempt:
+            await _settle(ctx, ticket, intent, outcome)
+
+
+async def _post(ctx: Context, intent: Intent, asked_at: float) -> SubmitOutcome:
+    if time.monotonic() - asked_at > LATEST_START_S:
+        return NeverLeft("the worker was held up before it could send")
+    return await ctx.upstream.submit(submission_of(intent))
+
+
+def submission_of(intent: Intent) -> Submission:
+    """Give what upstream is asked for."""
+    request = intent.request
+    return Submission(
+        prompt=request.prompt,
+        size=request.size,
+        max_images=request.max_images,
+        enable_base64_output=request.enable_base64_output,
+        enable_sync_mode=request.enable_sync_mode,
+    )
+
+
+def job_error(error: UpstreamError) -> JobError:
+    """Give the job's error for what upstream said."""
+    return JobError(
+        code=error.code, message=error.message, retryable=error.kind != "permanent", upstream=error.upstream
+    )
+
+
+async def _settle(ctx: Context, ticket: Ticket, intent: Intent, outcome: SubmitOutcome) -> None:
+    match outcome:
+        case Accepted(prediction):
+            moved = await ctx.attempts.accepted(
+                ticket, send=intent.send, prediction_id=prediction.id, look_in_ms=_first_look_ms(ctx, intent)
+            )
+        case Refused(error):
+            moved = await ctx.attempts.failed(ticket, job_error(error), created_nothing=True)
+        case NotNow(reason, retry_after_s, _):
+            moved = await ctx.attempts.returned(ticket, "not_now")
+            await _slow_down(ctx, ticket, intent, reason, retry_after_s)
+        case NeverLeft():
+            moved = await ctx.attempts.returned(ticket, "never_left")
+            await _count_failure(ctx, ticket)
+        case Unknown(message):
+            window_ms = int(ctx.settings.upstream.reconcile_window_s * 1000)
+            moved = await ctx.attempts.unknown(ticket, look_in_ms=min(2_000, window_ms), message=message)
+            await _count_failure(ctx, ticket)
+    _say(ticket, intent, outcome, moved)
+
+
+def _say(ticket: Ticket, intent: Intent, outcome: SubmitOutcome, moved: Moved) -> None:
+    line = log.bind(
+        job_id=ticket.job_id, attempt=ticket.attempt, send=intent.send, outcome=type(outcome).__name__, moved=moved.name
+    )
+    if isinstance(outcome, Accepted):
+        write = line.error if moved in (Moved.FOREIGN, Moved.DUPLICATE) else line.info
+        write("submit.settled", prediction_id=outcome.prediction.id)
+    elif isinstance(outcome, Refused):
+        line.info("submit.settled", code=outcome.error.code)
+    else:
+        line.warning("submit.settled", why=outcome.message)
+
+
+async def _slow_down(
+    ctx: Context, ticket: Ticket, intent: Intent, reason: NotNowReason, retry_after_s: float | None
+) -> None:
+    if reason == "rate":
+        cost = intent.request.max_images if ctx.settings.upstream.rate_cost == "images" else 1
+        wait_s = retry_after_s if retry_after_s is not None else RATE_WAIT_S
+        await ctx.lanes.slow(ctx.lane, wait_s=wait_s, job_id=ticket.job_id, cost=cost)
+        return
+    if await ctx.lanes.pause(ctx.lane, reason, probe_s=ctx.settings.upstream.lane_probe_s):
+        log.error("lane.paused", lane=ctx.lane, reason=reason)
+
+
+async def _count_failure(ctx: Context, ticket: Ticket) -> None:
+    if await ctx.lanes.report_failure(ctx.lane, ticket.job_id) and await ctx.lanes.pause(
+        ctx.lane, "upstream", probe_s=ctx.settings.upstream.lane_probe_s
+    ):
+        log.error("lane.paused", lane=ctx.lane, reason="upstream")
+
+
+def _first_look_ms(ctx: Context, intent: Intent) -> int:
+    return 0 if intent.request.enable_sync_mode else int(ctx.settings.upstream.poll_min_s * 1000)
+
+
+def _lease_ms(ctx: Context, *, sync: bool) -> int:
+    longest = ctx.upstream.submit_deadline_s(Submission("", "2048*2048", 1, enable_sync_mode=sync))
+    return int((longest + LEASE_MARGIN_S) * 1000)
