@@ -42,7 +42,6 @@ class Api:
         return [
             web.post(f"/api/v3/{MODEL}", self._call("submit", self._submit)),
             web.get("/api/v3/predictions/{id}/result", self._call("result", self._result)),
-            web.get("/api/v3/predictions/{id}", self._call("result", self._result)),
             web.post("/api/v3/predictions", self._call("list", self._list)),
             web.delete("/api/v3/predictions/{id}", self._call("delete", self._delete)),
             web.get("/api/v3/balance", self._call("balance", self._balance)),

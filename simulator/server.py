@@ -120,8 +120,16 @@ async def _serve(options: SimulatorOptions) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await simulator.start()
-    settings = options.settings
+    try:
+        await simulator.start()
+        _announce(simulator)
+        await stop.wait()
+    finally:
+        await simulator.stop()
+
+
+def _announce(simulator: Simulator) -> None:
+    settings = simulator.options.settings
     sys.stderr.write(
         f"*** SIMULATION *** This is a simulated WaveSpeed at {simulator.url}: no real images are generated, "
         f"no money is spent.\n"
@@ -130,10 +138,6 @@ async def _serve(options: SimulatorOptions) -> None:
         f"control at {simulator.url}/_simulator/stats\n"
     )
     sys.stderr.flush()
-    try:
-        await stop.wait()
-    finally:
-        await simulator.stop()
 
 
 def _for_url(host: str) -> str:

@@ -7,8 +7,6 @@ flight cost next to nothing. Creation, billing and the rate are taken in one ste
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,12 +14,12 @@ from typing import Any
 
 from simulator.accounts import Account
 from simulator.clock import NANOSECONDS, Clock
-from simulator.faults import TASK, Fault, FaultBook
+from simulator.fates import decide_fate
+from simulator.faults import FaultBook
 from simulator.markers import markers_of
-from simulator.predictions import MICROS, TERMINAL, Fate, Prediction
+from simulator.predictions import MICROS, Prediction
 from simulator.settings import Settings
 from simulator.validation import SubmitRequest
-from simulator.wire import TASK_ERRORS
 
 
 class RateLimitedError(Exception):
@@ -100,7 +98,7 @@ class World:
             created_at_ns=self.clock.now_ns(),
             created_tick=now,
             received_at=time.time(),
-            fate=self._fate(request, self._orders),
+            fate=decide_fate(request, self._orders, settings=self.settings, faults=self.faults),
             charged=charge,
             markers=markers_of(request.prompt),
         )
@@ -253,44 +251,3 @@ class World:
             asyncio.get_running_loop().call_later(self.settings.refund_delay_s, refund)
         else:
             refund()
-
-    def _fate(self, request: SubmitRequest, order: int) -> Fate:
-        fate: dict[str, Any] = {"duration_s": self._duration_s(order, request.max_images)}
-        for kind in TASK:
-            fault = self.faults.take((kind,), call="submit", prompt=request.prompt, markers=markers_of(request.prompt))
-            if fault is not None:
-                fate.update(_fate_of(fault, request.max_images))
-        return Fate(**fate)
-
-    def _duration_s(self, order: int, max_images: int) -> float:
-        """Draw an inference time: log-normal shape squeezed between the bounds, longer for more images."""
-        seed = hashlib.blake2b(f"{self.settings.seed}:{order}".encode(), digest_size=8).digest()
-        draw = random.Random(int.from_bytes(seed, "big")).lognormvariate(0.0, 0.6)
-        share = draw / (1.0 + draw) * (0.7 + 0.3 * (max_images - 1) / 14)
-        span_s = self.settings.inference_max_s - self.settings.inference_min_s
-        return (self.settings.inference_min_s + span_s * share) / self.settings.speed
-
-
-def _fate_of(fault: Fault, max_images: int) -> dict[str, Any]:
-    """Translate one fault of a task into what it changes of the task's fate."""
-    panels = range(1, max_images + 1) if fault.index is None else (fault.index,)
-    match fault.kind:
-        case "fail":
-            code = fault.code or 5000
-            return {"status": "failed", "code": code, "error": TASK_ERRORS.get(code, "Unknown error.")}
-        case "status" if fault.seconds is not None and fault.status not in TERMINAL:
-            return {"interim": fault.status, "duration_s": fault.seconds}
-        case "status":
-            return {"status": fault.status, "error": "task timed out" if fault.status == "timeout" else ""}
-        case "outputs":
-            return {"output_count": fault.count}
-        case "null_output":
-            return {"null_outputs": frozenset(panels)}
-        case "null_flags":
-            return {"flags": "null"}
-        case "missing_flags":
-            return {"flags": "missing"}
-        case "nsfw":
-            return {"nsfw": frozenset(panels)}
-        case _:
-            return {"duration_s": fault.seconds}

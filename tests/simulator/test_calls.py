@@ -86,6 +86,7 @@ def test_accounts_do_not_see_each_other(as_key: Callable[[str], Client]) -> None
 def test_unknown_models_and_predictions_answer_404(client: Client) -> None:
     assert client.http.post("/api/v3/some/other-model", json={"prompt": "a"}).status_code == 404
     assert client.http.get(f"/api/v3/predictions/{'0' * 32}/result").status_code == 404
+    assert client.http.get(f"/api/v3/predictions/{client.created()}").status_code == 404, "only …/result exists"
 
 
 def test_the_list_shows_newest_first_and_pages(client: Client) -> None:

@@ -7,7 +7,9 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
+from simulator.fates import draw_duration_s
 from simulator.limits import RateLimiter, SlidingSum
+from simulator.settings import Settings
 from simulator.testing import RunningSimulator
 from tests.simulator.helpers import Client
 
@@ -131,12 +133,8 @@ def test_tiers_set_the_limits(sim: RunningSimulator) -> None:
 
 
 def test_inference_times_repeat_with_the_seed_and_grow_with_the_images() -> None:
-    from simulator.settings import Settings
-    from simulator.world import World
-
     def draw(seed: int, images: int) -> list[float]:
-        world = World(Settings(seed=seed))
-        return [world._duration_s(order, images) for order in range(300)]
+        return [draw_duration_s(Settings(seed=seed), order, images) for order in range(300)]
 
     assert draw(1, 4) == draw(1, 4) != draw(2, 4)
     assert all(5.0 <= duration <= 12.0 for duration in draw(1, 15))
