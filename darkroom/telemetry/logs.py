@@ -2,9 +2,10 @@
 
 import logging
 import sys
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import structlog
+from structlog.typing import ExcInfo
 
 
 def configure_logging(log_format: Literal["console", "json"] = "console", *, level: int = logging.INFO) -> None:
@@ -18,7 +19,7 @@ def configure_logging(log_format: Literal["console", "json"] = "console", *, lev
     last: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if log_format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_plain)]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -36,8 +37,22 @@ def configure_logging(log_format: Literal["console", "json"] = "console", *, lev
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy in ("httpx", "httpcore", "botocore", "boto3", "urllib3", "aiohttp.access", "celery.worker.strategy"):
+    for noisy in (
+        "httpx",
+        "httpcore",
+        "botocore",
+        "boto3",
+        "urllib3",
+        "aiohttp.access",
+        "celery.worker.strategy",
+        "celery.app.trace",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _plain(file: TextIO, error: ExcInfo) -> None:
+    """Write a traceback without the frames' variables: they may hold keys and signed addresses."""
+    structlog.dev.plain_traceback(file, error)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
