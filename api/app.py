@@ -1,0 +1,94 @@
+"""The composition root of the ingress: settings in, one ASGI application out.
+
+`uvicorn --factory api.app:create_app` runs it; a wrong setting raises `ConfigurationError` before anything listens.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.middleware import Middleware
+
+from api import errors, openapi
+from api.auth import Authentication, Keyring
+from api.envelope import Envelope
+from api.readiness import Readiness
+from api.routes import deliveries, events, health, jobs, lanes, outputs, status, usage
+from api.services import Services
+from api.shutdown import on_stop_signal
+from api.wake import Waker
+from api.watcher import Watcher
+from darkroom.settings import Settings, load_settings
+from darkroom.storage.bucket import Bucket, bucket_session
+from darkroom.storage.signer import Signer
+from darkroom.store.connection import connect
+from darkroom.store.durability import refuse_eviction
+from darkroom.telemetry.logs import configure_logging
+
+ROUTERS = (jobs, events, deliveries, outputs, usage, lanes, status, health)
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Make the application; without `settings` they are read from the environment, and logging is set up.
+
+    Raises:
+        ConfigurationError: no key although keys are required, no credentials for the bucket, a Redis that evicts.
+    """
+    if settings is None:
+        settings = load_settings()
+        configure_logging(settings.service.log_format)
+    keyring = Keyring(settings.service)
+    Signer(settings.storage)
+    refuse_eviction(settings.redis.redis_url)
+    app = FastAPIOffline(
+        redoc_url=None,
+        title="Darkroom",
+        version=version("darkroom-queue"),
+        description=openapi.DESCRIPTION,
+        lifespan=_lifespan(settings),
+        middleware=[Middleware(Envelope), Middleware(Authentication, keyring=keyring)],
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+        swagger_ui_parameters={"validatorUrl": None},
+    )
+    for resource in ROUTERS:
+        app.include_router(resource.router)
+    errors.install(app)
+    app.openapi_schema = openapi.build(app)
+    return app
+
+
+def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            redis = connect(settings.redis.redis_url)
+            stack.push_async_callback(redis.aclose)
+            bucket = Bucket(settings.storage, session=await stack.enter_async_context(bucket_session()))
+            waker = Waker(settings.redis.broker_url)
+            stack.push_async_callback(waker.close)
+            watcher = Watcher(redis)
+            listening = asyncio.create_task(watcher.run())
+            stack.push_async_callback(_end, listening)
+            stack.enter_context(on_stop_signal(watcher.let_go))
+            app.state.services = Services(
+                settings=settings,
+                redis=redis,
+                bucket=bucket,
+                watcher=watcher,
+                waker=waker,
+                readiness=Readiness(redis, bucket),
+            )
+            yield
+            watcher.let_go()
+
+    return lifespan
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,105 @@
+"""Reads a request's body within its limit and makes a `JobRequest` of it, with exact errors."""
+
+import json
+import re
+from typing import Any, NoReturn
+
+from fastapi import Request
+from pydantic import ValidationError
+
+from api.problems import Problem, invalid
+from api.validation import field_errors
+from darkroom.jobs import JobRequest
+
+MOST_BYTES = 2**20
+_JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
+_EXAMPLE = '{"prompt": "A fox finds a lantern"}'
+
+
+async def read_body(request: Request, *, most_bytes: int = MOST_BYTES) -> bytes:
+    """Read the whole body; it is broken off as soon as it is known to be too large, whatever its headers say.
+
+    Raises:
+        Problem: `body_too_large`.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and len(announced) < 20 and int(announced) > most_bytes:
+        raise _too_large(most_bytes)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most_bytes:
+            raise _too_large(most_bytes)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def require_json(request: Request) -> None:
+    """Refuse a body that does not say that it is JSON: a page of another site can send any other type unasked.
+
+    Raises:
+        Problem: `unsupported_media_type`.
+    """
+    kind, _, parameters = request.headers.get("content-type", "").partition(";")
+    charset = parameters.strip().lower().replace('"', "").removeprefix("charset=")
+    if not _JSON_TYPE.fullmatch(kind.strip()) or charset not in ("", "utf-8", "utf8"):
+        raise Problem("unsupported_media_type", "send JSON in UTF-8, with the header Content-Type: application/json")
+
+
+def parse_job(body: bytes) -> JobRequest:
+    """Read a job request.
+
+    Raises:
+        Problem: `invalid_json` with the position, or `validation_error` with every wrong field.
+    """
+    try:
+        job = JobRequest.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        if found[0]["type"] == "json_invalid":
+            _refuse_syntax(body, found[0].get("ctx", {}).get("error", "it can't be parsed"))
+        _refuse_ambiguous(body)
+        raise invalid(field_errors(found, root=("body",), model=JobRequest)) from None
+    _refuse_ambiguous(body)
+    return job
+
+
+def _refuse_syntax(body: bytes, reason: str) -> NoReturn:
+    if not body.strip():
+        raise Problem("invalid_json", f"the body is empty; send an object such as {_EXAMPLE}")
+    try:
+        body.decode()
+    except UnicodeDecodeError as wrong:
+        raise Problem("invalid_json", f"the body is not UTF-8: byte {wrong.start + 1} can't be read") from None
+    raise Problem("invalid_json", f"the body is not JSON: {reason}")
+
+
+def _refuse_ambiguous(body: bytes) -> None:
+    """Refuse what readers of JSON understand differently: names given twice, NaN, endless numbers."""
+    try:
+        parsed = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except ValueError as error:
+        raise Problem("invalid_json", f"the body is not JSON that every reader understands alike: {error}") from None
+    if not isinstance(parsed, dict):
+        raise Problem("invalid_json", f"the body must be an object at line 1 column 1, such as {_EXAMPLE}")
+
+
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(members)
+    if len(result) != len(members):
+        seen: set[str] = set()
+        for name, _ in members:
+            if name in seen:
+                raise ValueError(f"the name {name[:80]!r} is given twice")
+            seen.add(name)
+    return result
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _too_large(most_bytes: int) -> Problem:
+    headers = {"Connection": "close"}  # the rest of the body is not worth reading
+    return Problem("body_too_large", f"a body may have {most_bytes} bytes at most", headers=headers)

@@ -1,0 +1,178 @@
+"""What the OpenAPI document says beyond the job's own models: pages, problems, examples."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from darkroom.jobs import Job
+
+
+class JobPage(BaseModel):
+    """One page of jobs, newest first."""
+
+    data: list[Job]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: that was all.")
+
+
+class FieldProblem(BaseModel):
+    """One wrong field."""
+
+    loc: list[str | int] = Field(examples=[["body", "max_images"]])
+    msg: str = Field(examples=["must be 15 or less"])
+
+
+class ProblemBody(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str = Field(examples=["urn:darkroom:problem:validation_error"])
+    title: str = Field(examples=["The request is not valid"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["body.max_images: must be 15 or less"])
+    code: str = Field(examples=["validation_error"])
+    errors: list[FieldProblem] | None = None
+
+
+class DeliveryAttempt(BaseModel):
+    """One attempt at telling."""
+
+    at: str
+    status_code: int | None
+    duration_ms: int | None
+    error: str | None
+
+
+class Delivery(BaseModel):
+    """One event on its way to one address."""
+
+    id: str
+    event_id: str
+    type: str
+    url: str
+    status: Literal["pending", "delivered", "exhausted", "gone"]
+    attempts: list[DeliveryAttempt]
+    next_attempt_at: str | None
+
+
+class DeliveryList(BaseModel):
+    """A job's deliveries, oldest first."""
+
+    data: list[Delivery]
+
+
+class UsageCounts(BaseModel):
+    """Jobs, images and money."""
+
+    jobs: int
+    images_requested: int
+    images_delivered: int
+    spent_usd: float
+    completed: int
+    failed: int
+    canceled: int
+    expired: int
+
+
+class UsageDay(UsageCounts):
+    """One UTC day."""
+
+    date: str = Field(examples=["2026-11-22"])
+
+
+class Usage(BaseModel):
+    """What was asked for, delivered and spent, day by day."""
+
+    currency: Literal["USD"] = "USD"
+    data: list[UsageDay]
+    total: UsageCounts
+
+
+_TITLES = {
+    400: "The request can't be read",
+    401: "No valid API key",
+    403: "Operators only",
+    404: "Not found",
+    409: "The state does not allow it",
+    413: "Too large",
+    415: "Not JSON",
+    422: "Not valid",
+    429: "Too many jobs are waiting",
+    503: "Not available just now; `Retry-After` says when to try again",
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document the errors of a route."""
+    schema = {"$ref": "#/components/schemas/ProblemBody"}
+    return {
+        status: {"description": _TITLES[status], "content": {"application/problem+json": {"schema": schema}}}
+        for status in statuses
+    }
+
+
+ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {
+        "description": "Accepted and durable",
+        "headers": {
+            "Location": {"description": "The job's address", "schema": {"type": "string"}},
+            "Idempotent-Replayed": {"description": "`true`: an earlier call's job", "schema": {"type": "string"}},
+        },
+    }
+}
+
+OPEN: dict[str, Any] = {"security": []}
+"""For routes that need no key."""
+
+_EXAMPLES = {
+    "smallest": {"summary": "Only a prompt", "value": {"prompt": "A fox finds a lantern in the snow"}},
+    "comic": {
+        "summary": "Four consistent panels, told by webhook",
+        "value": {
+            "prompt": "A comic strip in four panels: a fox finds a lantern",
+            "size": "2048*2048",
+            "max_images": 4,
+            "webhook": {"url": "https://example.com/hooks/darkroom", "events": ["job.completed", "job.failed"]},
+            "metadata": {"order": "1234"},
+            "priority": "high",
+            "expires_in": 3600,
+            "custom_id": "panel-17",
+        },
+    },
+}
+
+POST_JOB: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobRequest"}, "examples": _EXAMPLES}},
+    },
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "description": "The same key with the same body gives the first job again, for at least 24 hours.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+        }
+    ],
+}
+
+EVENT_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Status changes until the terminal one; comments keep the connection alive",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": "id: 1-2\nevent: job.status\ndata: "
+                '{"job_id":"job_…","status":"submitting","at":"2026-11-22T17:00:00.000Z","attempt":1}\n\n',
+            }
+        },
+    },
+    204: {"description": "Nothing came after `Last-Event-ID` and nothing will"},
+}
+
+LAST_EVENT_ID: dict[str, Any] = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "Only what came after this event.",
+    "schema": {"type": "string"},
+}

@@ -1,0 +1,62 @@
+"""Everything the routes use, made once a process by the composition root."""
+
+from dataclasses import dataclass, field
+
+from fastapi import Request
+from redis.asyncio import Redis
+
+from api.readiness import Readiness
+from api.wake import Waker
+from api.watcher import Watcher
+from darkroom.line.lanes import LaneStore
+from darkroom.network.guard import AddressPolicy
+from darkroom.settings import Settings
+from darkroom.storage.bucket import Bucket
+from darkroom.store.deliveries import DeliveryStore
+from darkroom.store.jobs import JobStore
+
+SIMULATED_KEY = "simulated"
+"""The upstream key that the embedded stack gives when it simulates WaveSpeed."""
+
+
+@dataclass(slots=True)
+class Services:
+    """The ports of one ingress process."""
+
+    settings: Settings
+    redis: Redis
+    bucket: Bucket
+    watcher: Watcher
+    waker: Waker
+    readiness: Readiness
+    jobs: JobStore = field(init=False)
+    deliveries: DeliveryStore = field(init=False)
+    lanes: LaneStore = field(init=False)
+    webhook_policy: AddressPolicy = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the typed calls over the one connection pool."""
+        self.jobs = JobStore(self.redis, job_ttl_s=self.settings.redis.job_ttl_s)
+        self.deliveries = DeliveryStore(self.redis)
+        self.lanes = LaneStore(self.redis)
+        webhooks = self.settings.webhooks
+        self.webhook_policy = AddressPolicy(
+            allow_networks=tuple(webhooks.allow_networks), allow_http=webhooks.allow_http == "on"
+        )
+
+    @property
+    def base_url(self) -> str:
+        """Put before links; empty where nobody has said how the outside reaches the API."""
+        return self.settings.service.public_url or ""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the upstream is the simulated one."""
+        key = self.settings.upstream.api_key
+        return key is not None and key.get_secret_value() == SIMULATED_KEY
+
+
+def services_of(request: Request) -> Services:
+    """Give the process' services."""
+    services: Services = request.app.state.services
+    return services
