@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 find_python = $(or $(PYTHON),$(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python, \
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name)))))
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --no-annotate --no-header pyproject.toml
+	--no-emit-find-links --no-annotate --no-header
 UPGRADE ?= --upgrade
 
 .DEFAULT_GOAL := help
@@ -54,8 +54,9 @@ settings: $(VENV)/.ready ## write docs/settings.md and .env.example from the set
 	@$(BIN)/python -m deploy.settings_reference
 
 lock: $(VENV)/.ready ## renew the locks from pyproject.toml (UPGRADE= keeps what is pinned)
-	$(LOCK) $(UPGRADE) --all-extras -o requirements.lock
-	$(LOCK) --extra server --extra simulator --constraint requirements.lock -o deploy/requirements-server.lock
+	$(LOCK) $(UPGRADE) --all-extras pyproject.toml -o requirements.lock
+	$(LOCK) --extra server --extra simulator -c requirements.lock pyproject.toml -o deploy/requirements-server.lock
+	echo hatchling | $(LOCK) -c requirements.lock - -o deploy/requirements-build.lock
 
 clean: ## remove what can be made again; your jobs and keys in .darkroom stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
