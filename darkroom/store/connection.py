@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -15,12 +15,15 @@ UNAVAILABLE = (RedisConnectionError, RedisTimeoutError)
 def connect(url: str, *, max_connections: int = 64, timeout_s: float = 5) -> Redis:
     """Open a pool. The caller closes it with `aclose()`.
 
+    Whoever finds every connection in use waits for one, up to `timeout_s`: a burst is slow, not refused.
+
     A call whose answer is lost is repeated up to three times: every script bears that (its fence answers `stale`).
     """
-    return Redis.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
         decode_responses=True,
         max_connections=max_connections,
+        timeout=timeout_s,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         socket_keepalive=True,
@@ -28,6 +31,7 @@ def connect(url: str, *, max_connections: int = 64, timeout_s: float = 5) -> Red
         retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), 3),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
     )
+    return Redis.from_pool(pool)
 
 
 async def read_hash(redis: Redis, key: str) -> dict[str, str]:

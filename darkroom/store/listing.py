@@ -86,7 +86,7 @@ async def _newest(redis: Redis, indexes: list[str], wanted: JobFilter, cursor: s
     ends = [end for end in (cursor, before) if end is not None]
     newest = f"({min(ends)}" if ends else "+"
     oldest = f"[{id_floor('job', wanted.created_after_ms)}" if wanted.created_after_ms is not None else "-"
-    pipe = redis.pipeline(transaction=False)
+    pipe = redis.pipeline(transaction=True)  # a job that moves from one index to another must be in one of them
     for index in indexes:
         pipe.zrevrangebylex(index, newest, oldest, start=0, num=count)
     lists = await pipe.execute()

@@ -8,7 +8,7 @@ local id, tenant = ARGV[1], ARGV[2]
 local idem = ARGV[7] ~= '' and (ROOT .. 'idem:' .. tenant .. ':' .. ARGV[7])
 if idem then
   local known = fields(idem, 'job', 'body')
-  if known.job then
+  if known.job and known.job ~= id then
     if known.body == ARGV[8] then return { 2, known.job } end
     return { -1 }
   end
