@@ -9,6 +9,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,7 +40,11 @@ class Calls:
         # The context is for connections that the transport would open by itself: never, it has the session.
         transport = AiohttpTransport(client=session, verify=ssl.create_default_context())
         self._client = httpx.AsyncClient(
-            transport=transport, headers=self._headers, trust_env=False, follow_redirects=False
+            transport=transport,
+            headers=self._headers,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            trust_env=False,
+            follow_redirects=False,
         )
 
     @property
