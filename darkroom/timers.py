@@ -70,7 +70,7 @@ class Timers:
     """Leases, puts off and renews entries of the due set."""
 
     def __init__(self, redis: Redis) -> None:
-        self.scripts = Scripts(redis)
+        self.scripts = Scripts.shared(redis)
 
     async def lease_due(self, *, most: int, look_ms: int, message_ms: int) -> Due:
         """Take what is due: looks for `look_ms`, what becomes a Celery message for `message_ms`."""

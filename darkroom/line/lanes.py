@@ -33,7 +33,7 @@ class LaneStore:
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
-        self.scripts = Scripts(redis)
+        self.scripts = Scripts.shared(redis)
 
     async def configure(self, name: str, *, images_per_minute: int, max_concurrency: int, rate_cost: str) -> None:
         """Make a lane known, or change its limits while it runs."""

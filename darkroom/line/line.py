@@ -24,7 +24,7 @@ class Line:
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
-        self.scripts = Scripts(redis)
+        self.scripts = Scripts.shared(redis)
 
     async def admit(self, lane: str, *, most: int, lease_ms: int, max_unstored: int) -> Admission:
         """Admit up to `most` jobs; each must be sent within `lease_ms` or it goes back to its place."""

@@ -92,7 +92,7 @@ class AttemptStore:
     """Moves of attempts. Every method is one round trip and raises redis' errors, which are retryable."""
 
     def __init__(self, redis: Redis) -> None:
-        self.scripts = Scripts(redis)
+        self.scripts = Scripts.shared(redis)
 
     async def begin_submit(self, ticket: Ticket, *, lease_ms: int, sync_lease_ms: int, key: str) -> Intent | None:
         """Write the intent to send down; None: stale, or the lane paused and the job is back in its place."""
@@ -149,6 +149,10 @@ class AttemptStore:
             return None
         record = JobRecord(ticket.job_id, pairs(reply[3]), pairs(reply[4]))
         return StoreClaim(Ticket(ticket.job_id, ticket.attempt, int(reply[1])), int(reply[2]), record)
+
+    async def bring_back(self, ticket: Ticket, *, delay_ms: int) -> None:
+        """Have a store message that this worker has no room for sent again soon."""
+        await self.scripts.call("bring_back", *ticket.key, delay_ms)
 
     async def save_output(self, ticket: Ticket, index: int, output: str) -> Moved:
         """Keep one stored output (JSON), so that a later try copies only what is missing."""

@@ -34,7 +34,7 @@ class DeliveryStore:
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
-        self.scripts = Scripts(redis)
+        self.scripts = Scripts.shared(redis)
 
     async def claim(self, delivery_id: str, lease: str, *, lease_ms: int) -> ClaimedDelivery | None:
         """Take a delivery for one attempt; None: somebody else has it, or it is settled."""

@@ -53,7 +53,7 @@ class JobStore:
     """Jobs as their owners see them. Every method is one round trip."""
 
     def __init__(self, redis: Redis, *, job_ttl_s: int = 604_800) -> None:
-        self.scripts = Scripts(redis)
+        self.scripts = Scripts.shared(redis)
         self.redis = redis
         self._ttl_ms = job_ttl_s * 1000
 

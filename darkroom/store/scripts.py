@@ -3,11 +3,13 @@
 A call may be repeated by the connection after a lost answer; every move is fenced, so the repetition changes nothing.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
@@ -16,6 +18,9 @@ from darkroom.store import keys
 
 _PACKAGE = Path(__file__).parent.parent
 FOLDERS = (_PACKAGE / "store" / "lua", _PACKAGE / "line" / "lua")
+
+MOST_AT_ONCE = 128
+"""Most calls that travel together; bounds how long one pipeline keeps others waiting."""
 
 Call = tuple[str, tuple[str | int | float, ...]]
 
@@ -39,10 +44,22 @@ def digests() -> dict[str, str]:
 
 
 class Scripts:
-    """The scripts on one connection pool."""
+    """The scripts on one connection pool.
+
+    Calls made while another is under way travel together in one pipeline: one round trip, and one write to disk.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
+        self._waiting: list[tuple[Call, asyncio.Future[Any]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+
+    @classmethod
+    def shared(cls, redis: Redis) -> "Scripts":
+        """Give the one instance of a connection pool, so that all its users' calls travel together."""
+        if redis not in _shared:
+            _shared[redis] = cls(redis)
+        return _shared[redis]
 
     async def load(self) -> None:
         """Make every script known to the server (again: a restarted one forgets them)."""
@@ -57,12 +74,32 @@ class Scripts:
         Raises:
             redis.exceptions.RedisError: retryable; the move may or may not have been made.
         """
-        sha = digests()[name]
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(((name, args), future))
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
+        return await future
+
+    async def _flush(self) -> None:
         try:
-            return await self.redis.evalsha(sha, 1, keys.ROOT, *args)
-        except NoScriptError:
-            await self.load()
-            return await self.redis.evalsha(sha, 1, keys.ROOT, *args)
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+                await self._answer(batch)
+        finally:
+            self._flushing = None
+
+    async def _answer(self, batch: list[tuple[Call, asyncio.Future[Any]]]) -> None:
+        try:
+            results = await self.call_many([call for call, _ in batch])
+        except Exception as error:
+            results = [error] * len(batch)
+        for (_, future), result in zip(batch, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
 
     async def call_many(self, calls: Iterable[Call]) -> list[Any]:
         """Run several scripts in one round trip, each atomic by itself; a failed one gives its exception."""
@@ -83,3 +120,6 @@ class Scripts:
         for name, args in calls:
             pipe.evalsha(digests()[name], 1, keys.ROOT, *args)
         return await pipe.execute(raise_on_error=False)
+
+
+_shared: WeakKeyDictionary[Redis, Scripts] = WeakKeyDictionary()

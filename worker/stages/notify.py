@@ -35,7 +35,7 @@ async def notify(ctx: Context, due: DueDelivery) -> None:
         return
     async with ctx.leases.hold(f"d:{due.delivery_id}", int(claimed.lease)):
         result = await _attempt(ctx, claimed)
-        await _record(ctx, claimed, result)
+    await _record(ctx, claimed, result)
 
 
 async def _attempt(ctx: Context, claimed: ClaimedDelivery) -> AttemptResult:

@@ -5,17 +5,24 @@ Paid is kept: what can't be stored yet is tried again, for as long as upstream k
 
 import asyncio
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from darkroom.errors import PermanentError, RetryableError, StaleLeaseError
 from darkroom.ids import id_time_ms
 from darkroom.jobs import JobError
 from darkroom.storage.copy import StoredObject, copy_file, copy_url
-from darkroom.storage.errors import OutputInvalidError, OutputMissingError, StorageUnavailableError
+from darkroom.storage.errors import (
+    OutputInvalidError,
+    OutputMissingError,
+    SourceUnavailableError,
+    StorageUnavailableError,
+)
 from darkroom.storage.naming import job_json_key, output_key
 from darkroom.store.attempts import Moved, StoreClaim, Ticket
 from darkroom.store.records import JobRecord
@@ -29,6 +36,10 @@ from worker.stages.look import RETENTION_MS, sources_of
 WAITING_MOST = 256
 """Tickets waiting for their turn in one process; beyond it they are left to the due set."""
 
+TRIES_AT_ONCE = 3
+"""A hiccup on either side is tried again at once; what lasts longer goes back to the due set."""
+
+HANDED_BACK_MS = 2_000
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 300.0
 log = get_logger(__name__)
 
@@ -58,6 +69,33 @@ class Trouble:
     delay_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Everything is in the bucket, job.json too."""
+
+    delivered: int
+    finished_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Not all of it could be stored; `sources` are what upstream names now, where it was asked again."""
+
+    delay_s: float
+    message: str
+    sources: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Waiting longer makes no sense."""
+
+    error: JobError
+
+
+StoreOutcome = Stored | Later | GivenUp
+
+
 async def store_chunk(ctx: Context, tickets: list[Ticket]) -> None:
     """Store the outputs of each of these attempts, independently of each other."""
     results = await asyncio.gather(*(store(ctx, ticket) for ticket in tickets), return_exceptions=True)
@@ -69,6 +107,10 @@ async def store_chunk(ctx: Context, tickets: list[Ticket]) -> None:
 async def store(ctx: Context, ticket: Ticket) -> None:
     """Store one attempt's outputs, if its ticket is still good."""
     if ctx.waiting_stores > WAITING_MOST:
+        await ctx.attempts.bring_back(ticket, delay_ms=TRIES_AT_ONCE = 3
+"""A hiccup on either side is tried again at once; what lasts longer goes back to the due set."""
+
+HANDED_BACK_MS)
         return
     ctx.waiting_stores += 1
     async with ctx.stores:
@@ -76,31 +118,40 @@ async def store(ctx: Context, ticket: Ticket) -> None:
         claim = await ctx.attempts.claim_store(ticket, lease_ms=LEASE_MS)
         if claim is None:
             return
+        ctx.clock.set(claim.now_ms)
         async with ctx.leases.hold(claim.ticket.due_member, claim.ticket.lease):
-            await _store_claimed(ctx, claim)
+            outcome = await _work(ctx, claim)
+        await _settle(ctx, claim, outcome)
 
 
-async def _store_claimed(ctx: Context, claim: StoreClaim) -> None:
-    ctx.clock.set(claim.now_ms)
+async def _work(ctx: Context, claim: StoreClaim) -> StoreOutcome:
     record = claim.record
-    sources = Source.read(record.attempt["sources"])
-    troubles = await _copy_missing(ctx, claim, sources)
+    troubles = await _copy_missing(ctx, claim, Source.read(record.attempt["sources"]))
     if not troubles:
-        await _complete(ctx, claim)
-        return
-    worst = max(troubles, key=lambda trouble: trouble.delay_s)
+        return await _describe(ctx, claim)
     fresh = await _read_again(ctx, record) if any(trouble.missing for trouble in troubles) else None
-    tries = int(record.attempt.get("store_tries", 0))
-    waited_ms = ctx.clock.now_ms() - int(record.attempt["storing_ms"])
-    error = _given_up(ctx, troubles, waited_ms)
+    error = _given_up(ctx, troubles, ctx.clock.now_ms() - int(record.attempt["storing_ms"]))
     if error is not None:
-        moved = await ctx.attempts.failed(claim.ticket, error)
-        log.error("store.given_up", job_id=record.job_id, code=error.code, why=error.message, moved=moved.name)
-        return
-    delay_s = min(LONGEST_DELAY_S, max(worst.delay_s, FIRST_DELAY_S * 2**tries) * ctx.rng.uniform(0.9, 1.1))
+        return GivenUp(error)
+    tries = int(record.attempt.get("store_tries", 0))
+    delay_s = max(FIRST_DELAY_S * 2 ** min(tries, 16), *(trouble.delay_s for trouble in troubles))
     message = "; ".join(f"output {trouble.index}: {trouble.message}" for trouble in troubles)[:500]
-    await ctx.attempts.store_later(claim.ticket, delay_ms=int(delay_s * 1000), message=message, sources=fresh)
-    log.warning("store.later", job_id=record.job_id, tries=tries + 1, delay_s=round(delay_s, 1), why=message)
+    return Later(min(LONGEST_DELAY_S, delay_s) * ctx.rng.uniform(0.9, 1.1), message, fresh)
+
+
+async def _settle(ctx: Context, claim: StoreClaim, outcome: StoreOutcome) -> None:
+    line = log.bind(job_id=claim.record.job_id, attempt=claim.ticket.attempt)
+    match outcome:
+        case Stored(delivered, finished_ms):
+            moved = await ctx.attempts.complete(claim.ticket, delivered=delivered, finished_ms=finished_ms)
+            line.info("job.stored", images=delivered, moved=moved.name)
+        case Later(delay_s, message, sources):
+            delay_ms = int(delay_s * 1000)
+            moved = await ctx.attempts.store_later(claim.ticket, delay_ms=delay_ms, message=message, sources=sources)
+            line.warning("store.later", delay_s=round(delay_s, 1), why=message, moved=moved.name)
+        case GivenUp(error):
+            moved = await ctx.attempts.failed(claim.ticket, error)
+            line.error("store.given_up", code=error.code, why=error.message, moved=moved.name)
 
 
 def _given_up(ctx: Context, troubles: list[Trouble], waited_ms: int) -> JobError | None:
@@ -144,15 +195,17 @@ async def _copy(ctx: Context, claim: StoreClaim, source: Source, file: Path | No
         )
 
     try:
-        async with ctx.copies:
-            if file is not None:
-                stored = await copy_file(file, bucket=ctx.bucket, key_for=key_for)
-            elif source.url is not None:
-                stored = await copy_url(
-                    source.url, bucket=ctx.bucket, source_session=ctx.output_session, key_for=key_for
-                )
-            else:
-                return Trouble(source.index, "upstream names no image for it", True, FIRST_DELAY_S)
+        if file is None and source.url is None:
+            return Trouble(source.index, "upstream names no image for it", True, FIRST_DELAY_S)
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type((SourceUnavailableError, StorageUnavailableError)),
+            wait=wait_random(0.1, 0.5),
+            stop=stop_after_attempt(TRIES_AT_ONCE),
+            reraise=True,
+        ):
+            with attempt:
+                async with ctx.copies:
+                    stored = await _transfer(ctx, source, file, key_for)
     except (OutputMissingError, OutputInvalidError) as error:
         return Trouble(source.index, str(error), True, error.delay_s)
     except RetryableError as error:
@@ -164,6 +217,12 @@ async def _copy(ctx: Context, claim: StoreClaim, source: Source, file: Path | No
     if await ctx.attempts.save_output(claim.ticket, source.index, output) is not Moved.DONE:
         raise StaleLeaseError(claim.ticket.due_member)
     return None
+
+
+async def _transfer(ctx: Context, source: Source, file: Path | None, key_for: Callable[[str], str]) -> StoredObject:
+    if file is not None:
+        return await copy_file(file, bucket=ctx.bucket, key_for=key_for)
+    return await copy_url(source.url or "", bucket=ctx.bucket, source_session=ctx.output_session, key_for=key_for)
 
 
 def _output(ctx: Context, source: Source, stored: StoredObject) -> dict[str, Any]:
@@ -186,22 +245,16 @@ async def _read_again(ctx: Context, record: JobRecord) -> str | None:
     return sources_of(outcome.prediction) if isinstance(outcome, Completed) else None
 
 
-async def _complete(ctx: Context, claim: StoreClaim) -> None:
-    record, ticket = claim.record, claim.ticket
-    finished_ms = ctx.clock.now_ms()
+async def _describe(ctx: Context, claim: StoreClaim) -> StoreOutcome:
+    """Write job.json beside the outputs, before anything says that the job is complete."""
+    record, finished_ms = claim.record, ctx.clock.now_ms()
+    view = job_view(_as_finished(record, claim.ticket.attempt, finished_ms))
+    key = job_json_key(ctx.settings.storage.prefix, id_time_ms(record.job_id), record.job_id)
     try:
-        await ctx.bucket.put_bytes(
-            job_json_key(ctx.settings.storage.prefix, id_time_ms(record.job_id), record.job_id),
-            orjson.dumps(job_view(_as_finished(record, ticket.attempt, finished_ms)), option=orjson.OPT_INDENT_2),
-            "application/json",
-        )
+        await ctx.bucket.put_bytes(key, orjson.dumps(view, option=orjson.OPT_INDENT_2), "application/json")
     except StorageUnavailableError as error:
-        await ctx.attempts.store_later(ticket, delay_ms=int(error.delay_s * 1000), message=f"job.json: {error}")
-        log.warning("store.later", job_id=record.job_id, why=f"job.json: {error}")
-        return
-    delivered = sum(name.startswith("out:") for name in record.attempt)
-    moved = await ctx.attempts.complete(ticket, delivered=delivered, finished_ms=finished_ms)
-    log.info("job.stored", job_id=record.job_id, attempt=ticket.attempt, images=delivered, moved=moved.name)
+        return Later(error.delay_s, f"job.json: {error}", None)
+    return Stored(sum(name.startswith("out:") for name in record.attempt), finished_ms)
 
 
 def _as_finished(record: JobRecord, attempt: int, finished_ms: int) -> JobRecord:
