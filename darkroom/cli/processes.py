@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -72,8 +73,8 @@ def api(
     _override(DARKROOM_HOST=host, DARKROOM_PORT=port)
     with refusals():
         import uvicorn
-        from api.app import create_app
 
+        from api.app import create_app
         from darkroom.settings import load_settings
 
         service = load_settings().service
@@ -86,6 +87,7 @@ def api(
             http="httptools",
             lifespan="on",
             log_config=None,
+            log_level="warning",
             access_log=False,
             server_header=False,
             proxy_headers=False,
@@ -113,9 +115,14 @@ def worker(
         unknown = [queue for queue in wanted if queue not in QUEUES]
         if unknown or not wanted:
             raise ConfigurationError([f"--queues: {', '.join(unknown) or 'none'}; there are {', '.join(QUEUES)}"])
+        from celery.exceptions import SecurityWarning
+
         from worker.app import app
 
+    # Celery's warning is about pickled messages; here they are JSON only.
+    warnings.filterwarnings("ignore", "You're running the worker with superuser privileges", SecurityWarning)
     arguments = [
+        "--quiet",
         "worker",
         "--pool=threads",
         f"--queues={','.join(wanted)}",
