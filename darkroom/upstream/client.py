@@ -32,7 +32,7 @@ from darkroom.upstream.outcomes import (
     Unavailable,
     Unknown,
 )
-from darkroom.upstream.session import CONNECT_TIMEOUT_S
+from darkroom.upstream.session import CONNECT_TIMEOUT_S, notice_closed_connections
 from darkroom.upstream.wire import number, parse_billing, parse_prediction, parse_price, whole_number
 
 SYNC_WAIT_S = 90.0
@@ -74,6 +74,7 @@ class UpstreamClient:
         path = f"/api/v3/{MODEL}"
         if callback_url is not None and not submission.enable_base64_output:
             path += f"?webhook={quote(callback_url, safe='')}"
+        await notice_closed_connections()
         if self._calls.is_closed:
             return NeverLeft("the HTTP session is closed")
         sent_at = datetime.now(UTC)

@@ -5,8 +5,9 @@ import pytest
 from darkroom.errors import ConfigurationError
 from darkroom.upstream.client import UpstreamClient
 from darkroom.upstream.outcomes import Submission, Unavailable
-from darkroom.upstream.session import make_session
+from darkroom.upstream.session import IDLE_S, make_session
 from tests.contract.upstream.raw_server import ID, KEY, Connect, Exchange, Serve
+from tests.support.waiting import wait_until_async
 
 JOB = Submission("a fox", "2048*2048", 1)
 
@@ -27,6 +28,16 @@ async def test_cookies_are_not_sent_back_and_proxies_are_not_used(
         await client.look(ID)
     assert [exchange.header("cookie") for exchange in server.exchanges] == [None] * 4
     assert (server.connections, len(proxy.exchanges)) == (1, 0)
+
+
+async def test_an_idle_connection_is_dropped_before_upstream_can(serve: Serve, connect: Connect) -> None:
+    server = await serve(sets_a_cookie)
+    client = await connect(server.url, idle_s=0.05)
+    await client.submit(JOB)
+    await wait_until_async(lambda: server.exchanges[0].reader.at_eof(), what="the client hangs up")
+    await client.submit(JOB)
+    assert server.connections == 2
+    assert IDLE_S <= 15
 
 
 async def test_a_redirected_look_is_not_followed(serve: Serve, connect: Connect) -> None:
