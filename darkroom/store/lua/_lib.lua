@@ -83,7 +83,7 @@ end
 
 local function count_usage(tenant, name, amount)
   local key = k_usage(tenant, math.floor(NOW / 86400000))
-  if call('HINCRBY', key, name, amount) == amount then call('PEXPIRE', key, KEEP_USAGE_MS) end
+  if call('HINCRBY', key, name, amount) == tonumber(amount) then call('PEXPIRE', key, KEEP_USAGE_MS) end
 end
 
 -- The line -----------------------------------------------------------------------------------------------------------
