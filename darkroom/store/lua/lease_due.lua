@@ -34,6 +34,15 @@ for _, member in ipairs(due) do
   elseif kind == 'x' then
     due_in(member, look_ms)
     entries[#entries + 1] = { 'x', rest }
+  elseif kind == 'l' then
+    -- a pause that is to end by itself keeps its timer: a crash before the probe must not make it endless
+    local lane = fields(k_lane(rest), 'state', 'reason')
+    if lane.state == 'paused' and lane.reason ~= 'operator' then
+      due_in(member, message_ms)
+    else
+      call('ZREM', K_DUE, member)
+    end
+    entries[#entries + 1] = { 'l', rest }
   else
     call('ZREM', K_DUE, member)
     entries[#entries + 1] = { kind, rest }
