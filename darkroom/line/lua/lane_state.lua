@@ -1,11 +1,12 @@
 #!lua flags=allow-oom
 -- Pause or open a lane. Only admission stops: looks, copies and webhooks go on.
--- ARGV: 1 lane, 2 'paused' or 'open', 3 reason ('' none, 'same' as it is), 4 probe in (ms, 0 never)
+-- ARGV: 1 lane, 2 'paused' or 'open', 3 reason ('' none, 'same': stay paused as it is), 4 probe in (ms, 0 never)
 -- -> 1 changed | 0 it was so already | -1 an operator's pause stands
 local name, key = ARGV[1], k_lane(ARGV[1])
 local lane = fields(key, 'state', 'reason')
 if lane.state == 'paused' and lane.reason == 'operator' and ARGV[3] ~= 'operator' then return -1 end
-local reason = ARGV[3] == 'same' and (lane.reason or 'upstream') or ARGV[3]
+if ARGV[3] == 'same' and lane.state ~= 'paused' then return 0 end
+local reason = ARGV[3] == 'same' and lane.reason or ARGV[3]
 local changed = lane.state ~= ARGV[2] or (ARGV[2] == 'paused' and (lane.reason or '') ~= reason)
 if ARGV[2] == 'paused' then
   call('HSET', key, 'state', 'paused', 'reason', reason)
