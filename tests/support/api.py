@@ -23,7 +23,7 @@ class RunningApi:
     def client(self, key: str | None = None) -> httpx.Client:
         """Open a client with a key; the caller closes it."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, verify=False)
 
 
 @contextmanager

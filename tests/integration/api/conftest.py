@@ -1,0 +1,54 @@
+"""One API on a real Valkey and a real S3 server for all these tests; each starts with an empty store."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from api.app import create_app
+from deploy.embedded.s3 import EmbeddedS3
+from deploy.embedded.valkey import EmbeddedValkey
+from tests.support.api import RunningApi, running_api
+from tests.support.by_hand import ByHand
+from tests.support.s3 import s3_client
+from tests.support.settings import ACME, OPERATOR, UMBRA, service_settings
+
+BUCKET = "api-tests"
+
+
+@pytest.fixture(scope="session")
+def api_server(valkey_server: EmbeddedValkey, s3_server: EmbeddedS3) -> Iterator[RunningApi]:
+    client = s3_client(s3_server)
+    client.create_bucket(Bucket=BUCKET)
+    client.close()
+    settings = service_settings(valkey_server.url, s3=s3_server, bucket=BUCKET, max_queued_per_tenant=60)
+    with running_api(create_app(settings)) as running:
+        yield running
+
+
+@pytest.fixture
+def api(api_server: RunningApi, redis_url: str) -> RunningApi:
+    return api_server
+
+
+@pytest.fixture
+def acme(api: RunningApi) -> Iterator[httpx.Client]:
+    with api.client(ACME) as client:
+        yield client
+
+
+@pytest.fixture
+def umbra(api: RunningApi) -> Iterator[httpx.Client]:
+    with api.client(UMBRA) as client:
+        yield client
+
+
+@pytest.fixture
+def operator(api: RunningApi) -> Iterator[httpx.Client]:
+    with api.client(OPERATOR) as client:
+        yield client
+
+
+@pytest.fixture
+def by_hand(redis_url: str) -> ByHand:
+    return ByHand(redis_url)
