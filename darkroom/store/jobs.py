@@ -134,10 +134,10 @@ class JobStore:
             KeyError: no such job.
             ConflictError: `not_retryable` or `submit_unconfirmed`.
         """
-        code, wake = await self.scripts.call("retry", job_id, int(fresh))
-        match int(code):
+        reply = await self.scripts.call("retry", job_id, int(fresh))
+        match int(reply[0]):
             case 1:
-                return Retried(resumed=False, wake=bool(wake))
+                return Retried(resumed=False, wake=bool(reply[1]))
             case 3:
                 return Retried(resumed=True, wake=False)
             case -1:
