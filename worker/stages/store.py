@@ -107,10 +107,7 @@ async def store_chunk(ctx: Context, tickets: list[Ticket]) -> None:
 async def store(ctx: Context, ticket: Ticket) -> None:
     """Store one attempt's outputs, if its ticket is still good."""
     if ctx.waiting_stores > WAITING_MOST:
-        await ctx.attempts.bring_back(ticket, delay_ms=TRIES_AT_ONCE = 3
-"""A hiccup on either side is tried again at once; what lasts longer goes back to the due set."""
-
-HANDED_BACK_MS)
+        await ctx.attempts.bring_back(ticket, delay_ms=HANDED_BACK_MS)
         return
     ctx.waiting_stores += 1
     async with ctx.stores:
