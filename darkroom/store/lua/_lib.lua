@@ -57,7 +57,8 @@ local function load_job(id)
 end
 
 local function load_attempt(id, n)
-  local attempt = fields(k_attempt(id, n), 'state', 'lease', 'lane', 'sends', 'prediction_id', 'send_ref', 'sent_ms')
+  local attempt = fields(k_attempt(id, n), 'state', 'lease', 'lane', 'sends', 'prediction_id', 'send_ref', 'sent_ms',
+    'failed_in')
   attempt.id, attempt.n = id, n
   return attempt
 end
@@ -204,6 +205,12 @@ local function retire(job)
   end
   call('PEXPIRE', k_job(job.id), job.ttl_ms)
   for n = 1, tonumber(job.attempt) do call('PEXPIRE', k_attempt(job.id, n), job.ttl_ms) end
+end
+
+-- Takes that time away again: the job, or one of its attempts, goes on.
+local function keep(job)
+  call('PERSIST', k_job(job.id))
+  for n = 1, tonumber(job.attempt) do call('PERSIST', k_attempt(job.id, n)) end
 end
 
 local function finish(job, status, error_json)

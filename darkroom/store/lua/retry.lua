@@ -9,13 +9,12 @@ local job = load_job(id)
 if not job then return { -1 } end
 if not TERMINAL[job.status] or job.status == 'completed' then return { -2 } end
 local key = k_job(id)
-local err = call('HGET', key, 'error')
-if err and cjson.decode(err).code == 'submit_unconfirmed' and call('HGET', key, 'resolved') ~= '1' then
+local attempt, err = load_attempt(id, job.attempt), call('HGET', key, 'error')
+if err and cjson.decode(err).code == 'submit_unconfirmed' and not attempt.prediction_id
+  and call('HGET', key, 'resolved') ~= '1' then
   return { -3 }
 end
-local attempt = load_attempt(id, job.attempt)
-call('PERSIST', key)
-for n = 1, tonumber(job.attempt) do call('PERSIST', k_attempt(id, n)) end
+keep(job)
 call('HDEL', key, 'error', 'finished_ms', 'cancel_requested_ms', 'expires_ms')
 job.cancel_requested_ms = nil
 if ARGV[2] ~= '1' and attempt.prediction_id then
