@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
 -- End an attempt that yields nothing (any more). The job fails, or gets a new attempt in its old place.
 -- ARGV: 1 job id, 2 attempt, 3 lease, 4 error (JSON), 5 '1' when the send created nothing (its money is taken back),
---       6 most attempts in all (0: no replacement), 7 looks made ('' unchanged)
+--       6 most attempts in all (0: no replacement; counts for what upstream failed while generating, and for nothing
+--       else), 7 looks made ('' unchanged)
 -- -> 1 job failed | 2 replaced by a new attempt | 3 only the attempt ended (the job had ended before) | -1 stale
 -- attempt from submitting, unconfirmed, generating or storing to failed
 local id, n = ARGV[1], ARGV[2]
 local attempt = load_attempt(id, n)
-if not LIVE[attempt.state or ''] or attempt.lease ~= ARGV[3] then return -1 end
+if not LIVE[attempt.state or ''] or attempt.state == 'admitted' or attempt.lease ~= ARGV[3] then return -1 end
 local job = load_job(id)
 free_slot(attempt)
 if attempt.state == 'submitting' or attempt.state == 'unconfirmed' then end_send(attempt) end
@@ -24,7 +25,7 @@ if job.cancel_requested_ms then
   finish(job, 'canceled')
   return 1
 end
-if tonumber(n) < tonumber(ARGV[6]) then
+if attempt.state == 'generating' and tonumber(n) < tonumber(ARGV[6]) then
   job.attempt = int(tonumber(n) + 1)
   call('HSET', k_job(id), 'attempt', job.attempt)
   queue_again(job)
