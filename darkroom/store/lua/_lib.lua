@@ -167,6 +167,27 @@ local function set_status(job, status)
   job.status, job.events, job.event_seq = status, events, seq
 end
 
+local function late_attempts(id)
+  local found = {}
+  for n in (call('HGET', k_job(id), 'late') or ''):gmatch('%d+') do
+    found[#found + 1] = { n, call('HGETALL', k_attempt(id, n)) }
+  end
+  return found
+end
+
+-- The current attempt's outputs are about to become the job's own.
+local function no_longer_late(job)
+  local others = {}
+  for n in (call('HGET', k_job(job.id), 'late') or ''):gmatch('%d+') do
+    if n ~= job.attempt then others[#others + 1] = n end
+  end
+  if #others == 0 then
+    call('HDEL', k_job(job.id), 'late')
+  else
+    call('HSET', k_job(job.id), 'late', table.concat(others, ','))
+  end
+end
+
 local function snapshot(job)
   return cjson.encode({ job = call('HGETALL', k_job(job.id)),
     attempt = call('HGETALL', k_attempt(job.id, job.attempt)) })

@@ -11,8 +11,5 @@ if job.status == 'queued' then
   place = rank and rank + 1 or 0
 end
 local reply = { record, call('HGETALL', k_attempt(id, job.attempt)), place }
-local late = call('HGET', k_job(id), 'late')
-if late then
-  for n in late:gmatch('%d+') do reply[#reply + 1] = { n, call('HGETALL', k_attempt(id, n)) } end
-end
+for _, late in ipairs(late_attempts(id)) do reply[#reply + 1] = late end
 return reply

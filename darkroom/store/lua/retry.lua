@@ -22,8 +22,9 @@ if ARGV[2] ~= '1' and attempt.prediction_id then
   if state == 'done' or (state == 'failed' and failed_in == 'storing') then
     call('HSET', k_attempt(id, job.attempt), 'state', 'storing', 'storing_ms', int(NOW))
     call('HDEL', k_attempt(id, job.attempt), 'store_tries')
+    call('HSETNX', k_attempt(id, job.attempt), 'sources', '[]') -- all is stored: nothing is missing
     call('HINCRBY', k_attempt(id, job.attempt), 'lease', 1)
-    call('HDEL', key, 'late')
+    no_longer_late(job)
     add_unstored(job.images)
     due_in(due_of(id, job.attempt), 0)
     state = 'storing'
