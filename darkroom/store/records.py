@@ -56,9 +56,10 @@ class JobRecord:
 
     @classmethod
     def from_snapshot(cls, job_id: str, text: str) -> "JobRecord":
-        """Read what an event remembers of its job."""
+        """Read what an event remembers of its job; cjson writes what is empty as an object."""
         raw = orjson.loads(text)
-        return cls(job_id, pairs(raw["job"] or []), pairs(raw["attempt"] or []))
+        late = {int(number): pairs(record or []) for number, record in raw.get("late") or []}
+        return cls(job_id, pairs(raw["job"] or []), pairs(raw["attempt"] or []), late=late)
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ end
 
 local function snapshot(job)
   return cjson.encode({ job = call('HGETALL', k_job(job.id)),
-    attempt = call('HGETALL', k_attempt(job.id, job.attempt)) })
+    attempt = call('HGETALL', k_attempt(job.id, job.attempt)), late = late_attempts(job.id) })
 end
 
 local function wants(webhook, kind)
