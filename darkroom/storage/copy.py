@@ -9,7 +9,6 @@ more than the copy itself; length and transport checksums stand for it.
 """
 
 import asyncio
-import hashlib
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -29,9 +28,9 @@ from darkroom.storage.errors import (
     SourceUnavailableError,
     StorageUnavailableError,
 )
-from darkroom.storage.images import SIGNATURE_BYTES, ImageKind, describe, dimensions, ends_whole, sniff
+from darkroom.storage.images import SIGNATURE_BYTES, ends_whole
+from darkroom.storage.source import SMALL_BYTES, Source, kind_of
 
-SMALL_BYTES = 256 * 2**10
 FILE_CHUNK_BYTES = 256 * 2**10
 TAIL_BYTES = 64
 
@@ -96,7 +95,7 @@ async def copy_url(
             size_bytes = _plain_length(response)
             chunks = _guarded_chunks(response)
             if size_bytes is not None:
-                return await _store(_Source(chunks, size_bytes), bucket=bucket, key_for=key_for, limits=limits)
+                return await _store(Source(chunks, size_bytes), bucket=bucket, key_for=key_for, limits=limits)
             may_end_early = response.headers.get("Transfer-Encoding", "").lower() != "chunked"
             with tempfile.TemporaryFile(prefix="darkroom-output-") as spool:
                 await _spool(chunks, spool, limits, must_end_whole=may_end_early)
@@ -116,69 +115,11 @@ async def copy_file(
         await asyncio.to_thread(file.close)
 
 
-class _Source:
-    """The bytes of one output: its head looked at first, all of them counted and hashed on the way out."""
-
-    def __init__(self, chunks: AsyncIterator[bytes], size_bytes: int) -> None:
-        self.size_bytes = size_bytes
-        self.head = b""
-        self.sha256 = hashlib.sha256()
-        self.failure: SourceUnavailableError | None = None
-        self._chunks = chunks
-        self._passed_bytes = 0
-
-    async def read_head(self) -> tuple[int, int] | None:
-        """Read on until the dimensions are known, or 256 KiB, or a small output's end; give the dimensions."""
-        head = bytearray()
-        size: tuple[int, int] | None = None
-        limit = min(self.size_bytes, SMALL_BYTES)
-        small = self.size_bytes <= SMALL_BYTES
-        while len(head) < limit and (size is None or small):
-            chunk = await anext(self._chunks, b"")
-            if not chunk:
-                break
-            head += chunk
-            if len(head) >= SIGNATURE_BYTES and sniff(bytes(head[:SIGNATURE_BYTES])) is None:
-                break
-            size = size or dimensions(bytes(head))
-        self.head = bytes(head)
-        return size
-
-    def whole(self) -> bytes:
-        """Give a small output's bytes, checked against its length."""
-        self._count(self.head)
-        self._check_end()
-        return self.head
-
-    async def stream(self) -> AsyncIterator[bytes]:
-        """Give head and rest; a source that fails or ends early raises, and `failure` says why."""
-        try:
-            self._count(self.head)
-            yield self.head
-            async for chunk in self._chunks:
-                self._count(chunk)
-                yield chunk
-            self._check_end()
-        except SourceUnavailableError as error:
-            self.failure = error
-            raise
-
-    def _count(self, chunk: bytes) -> None:
-        self._passed_bytes += len(chunk)
-        self.sha256.update(chunk)
-        if self._passed_bytes > self.size_bytes:
-            raise _wrong_length(self._passed_bytes, self.size_bytes)
-
-    def _check_end(self) -> None:
-        if self._passed_bytes != self.size_bytes:
-            raise _wrong_length(self._passed_bytes, self.size_bytes)
-
-
-async def _store(source: _Source, *, bucket: Bucket, key_for: KeyFor, limits: CopyLimits) -> StoredObject:
+async def _store(source: Source, *, bucket: Bucket, key_for: KeyFor, limits: CopyLimits) -> StoredObject:
     if source.size_bytes > limits.max_bytes:
         raise _too_large(limits)
     size = await source.read_head()
-    kind = _kind_of(source.head)
+    kind = kind_of(source.head)
     key = key_for(kind.extension)
     if len(source.head) == source.size_bytes or source.size_bytes <= SMALL_BYTES:
         await bucket.put_bytes(key, source.whole(), kind.content_type)
@@ -202,7 +143,7 @@ async def _store(source: _Source, *, bucket: Bucket, key_for: KeyFor, limits: Co
 
 async def _store_file(file: IO[bytes], *, bucket: Bucket, key_for: KeyFor, limits: CopyLimits) -> StoredObject:
     size_bytes = os.fstat(file.fileno()).st_size
-    return await _store(_Source(_file_chunks(file), size_bytes), bucket=bucket, key_for=key_for, limits=limits)
+    return await _store(Source(_file_chunks(file), size_bytes), bucket=bucket, key_for=key_for, limits=limits)
 
 
 def _check_answer(response: aiohttp.ClientResponse) -> None:
@@ -246,20 +187,9 @@ async def _spool(chunks: AsyncIterator[bytes], file: IO[bytes], limits: CopyLimi
             raise _too_large(limits)
         await asyncio.to_thread(file.write, chunk)
     await asyncio.to_thread(file.flush)
-    if must_end_whole and not ends_whole(_kind_of(head), head, tail, total):
+    if must_end_whole and not ends_whole(kind_of(head), head, tail, total):
         raise SourceUnavailableError("the output's source broke off before the image's end", delay_s=2)
-
-
-def _kind_of(head: bytes) -> ImageKind:
-    kind = sniff(head)
-    if kind is None:
-        raise OutputInvalidError(f"the output is no png, jpg or webp but {describe(head)}", delay_s=3)
-    return kind
 
 
 def _too_large(limits: CopyLimits) -> OutputTooLargeError:
     return OutputTooLargeError(f"the output is larger than {limits.max_bytes} bytes")
-
-
-def _wrong_length(got_bytes: int, said_bytes: int) -> SourceUnavailableError:
-    return SourceUnavailableError(f"the output's source gave {got_bytes} bytes of {said_bytes}", delay_s=2)

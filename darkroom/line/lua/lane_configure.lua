@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Make a lane known, or change its limits while it runs.
 -- ARGV: 1 lane, 2 images a minute, 3 concurrency, 4 'images' or 'requests'
 -- -> 1

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Put an admitted job that was never sent back to its place: its lease ran out, or its worker is leaving.
 -- ARGV: 1 job id, 2 attempt, 3 lease
 -- -> 1 done | -1 stale

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Cancel a job: free and at once before the submit; settled with the submit while that is under way; after it at once,
 -- and the money is spent (the attempt goes on, its outputs are kept as late).
 -- ARGV: 1 job id

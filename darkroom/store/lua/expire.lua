@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- End a job that waited longer than it was allowed to; time in which every lane was paused does not count.
 -- ARGV: 1 job id
 -- -> 1 expired | 2 its deadline is later | 0 it no longer waits

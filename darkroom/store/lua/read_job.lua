@@ -1,3 +1,4 @@
+#!lua flags=no-writes
 -- Read one job with the attempts that its owner can see and its place in the line.
 -- ARGV: 1 job id
 -- -> {job record, current attempt's record, place (0: not waiting), {n, record} of each late attempt …} | {} none
