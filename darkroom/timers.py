@@ -84,12 +84,7 @@ class Timers:
     async def reschedule(self, looks: list[Look]) -> None:
         """Put many looks off at once."""
         chunks = [looks[i : i + RESCHEDULE_CHUNK] for i in range(0, len(looks), RESCHEDULE_CHUNK)]
-        results = await self.scripts.call_many(
-            [("reschedule", tuple(_look_args(chunk))) for chunk in chunks],
-        )
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+        await self.scripts.call_all([("reschedule", tuple(_look_args(chunk))) for chunk in chunks])
 
     async def renew(self, held: dict[str, int], *, lease_ms: int) -> list[str]:
         """Renew leases (member of the due set to lease number); gives the members that are lost."""
@@ -101,7 +96,7 @@ class Timers:
 
     async def expire(self, job_ids: Iterable[str]) -> None:
         """End the jobs among these whose time in the line is over."""
-        await self.scripts.call_many([("expire", (job_id,)) for job_id in job_ids])
+        await self.scripts.call_all([("expire", (job_id,)) for job_id in job_ids])
 
 
 def _look_args(looks: Iterable[Look]) -> Iterable[str | int]:

@@ -132,7 +132,7 @@ class AttemptStore:
 
     async def unadmit(self, tickets: Iterable[Ticket]) -> None:
         """Put admitted jobs that were never sent back to their places."""
-        await self.scripts.call_many([("unadmit", ticket.key) for ticket in tickets])
+        await self.scripts.call_all([("unadmit", ticket.key) for ticket in tickets])
 
     async def hand_over(
         self, ticket: Ticket, *, sources: str, inference_ms: int | None, polls: int, wait_ms: int

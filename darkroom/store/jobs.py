@@ -99,11 +99,9 @@ class JobStore:
 
     async def read_many(self, job_ids: list[str]) -> list[JobRecord]:
         """Read several jobs in one round trip, leaving out those that are gone."""
-        replies = await self.scripts.call_many([("read_job", (job_id,)) for job_id in job_ids])
+        replies = await self.scripts.call_all([("read_job", (job_id,)) for job_id in job_ids])
         records = []
         for job_id, reply in zip(job_ids, replies, strict=True):
-            if isinstance(reply, Exception):
-                raise reply
             record = JobRecord.from_reply(job_id, reply)
             if record is not None:
                 records.append(record)

@@ -101,6 +101,14 @@ class Scripts:
             else:
                 future.set_result(result)
 
+    async def call_all(self, calls: Iterable[Call]) -> list[Any]:
+        """Run several scripts in one round trip, each atomic by itself; all are tried before a failed one raises."""
+        results = await self.call_many(calls)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        return results
+
     async def call_many(self, calls: Iterable[Call]) -> list[Any]:
         """Run several scripts in one round trip, each atomic by itself; a failed one gives its exception."""
         wanted = list(calls)

@@ -11,6 +11,7 @@ if not job or job.status ~= 'queued' then
   return 0
 end
 local record = fields(k_job(id), 'queued_ms', 'expires_ms', 'paused_base_ms')
+if not record.expires_ms then return 0 end -- retried after this was called for: it waits without a deadline now
 local deadline = tonumber(record.queued_ms) + tonumber(record.expires_ms)
   + paused_ms() - tonumber(record.paused_base_ms)
 if deadline > NOW then
