@@ -61,7 +61,7 @@ class LaneStore:
 
     async def report_failure(self, name: str, job_id: str) -> bool:
         """Count a job that met a failing upstream; True when three different ones in a row have."""
-        return int(await self.scripts.call("lane_report", name, job_id, 0)) == 1
+        return int(await self.scripts.call("lane_report", name, job_id)) == 1
 
     async def names(self) -> list[str]:
         """Give the known lanes."""

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Count a job whose send met a failing upstream; three different ones in a row pause the lane.
--- ARGV: 1 lane, 2 job id, 3 probe in (ms)
--- -> 1 the lane is paused now | 0 not yet
+-- ARGV: 1 lane, 2 job id
+-- -> 1 the lane is to be paused now | 0 not yet, or it is paused already
 local key = k_lane(ARGV[1])
 local lane = fields(key, 'state', 'failures')
 if lane.state == 'paused' then return 0 end

@@ -9,11 +9,12 @@ local idem = ARGV[7] ~= '' and (ROOT .. 'idem:' .. tenant .. ':' .. ARGV[7])
 if idem then
   local known = fields(idem, 'job', 'body')
   if known.job and known.job ~= id then
+    if known.job == id then return { 1, wake() } end -- the same call again after a lost answer
     if known.body == ARGV[8] then return { 2, known.job } end
     return { -1 }
   end
 end
-if call('EXISTS', k_job(id)) == 1 then return { 1, wake() } end -- the same call again after a lost answer
+if call('EXISTS', k_job(id)) == 1 then return { 1, wake() } end
 local waiting = 0
 for _, priority in ipairs(PRIORITIES) do
   waiting = waiting + tonumber(call('HGET', K_DEPTH, tenant .. '|' .. priority) or 0)
