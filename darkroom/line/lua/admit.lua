@@ -22,7 +22,8 @@ end
 local used = tonumber(call('HGET', k_lane(name), 'used') or 0)
 local slots, unsent = call('ZCARD', k_slots(name)), call('ZCARD', k_unsent(name))
 local unstored = tonumber(call('HGET', K_DEPTH, '*|unstored') or 0)
-local line_images = tonumber(call('HGET', K_DEPTH, '*|images') or 0)
+local by_request = lane.rate_cost == 'requests'
+local line_cost = tonumber(call('HGET', K_DEPTH, by_request and '*|jobs' or '*|images') or 0)
 local unsent_most = math.max(1, math.ceil(rate * 2 / 60))
 
 local function head()
@@ -44,7 +45,7 @@ local function room_for(cost)
     local first = call('ZRANGE', k_sends(name), 0, 0, 'WITHSCORES')[2]
     return 'rate', math.max(1, tonumber(first) - NOW)
   end
-  if line_images > rate - used then
+  if line_cost > rate - used then
     if next_ms > NOW then return 'spacing', next_ms - NOW end
     if unsent >= unsent_most then return 'spacing', 1000 end
   end
@@ -60,7 +61,7 @@ for _ = 1, most do
     break
   end
   local job = load_job(id)
-  local cost = lane.rate_cost == 'requests' and 1 or job.images
+  local cost = by_request and 1 or job.images
   local why, delay = room_for(cost)
   if why then
     reason, wait = why, delay
@@ -78,7 +79,7 @@ for _ = 1, most do
   call('ZADD', k_sends(name), int(NOW + lease_ms + SLOT_LAPSE_MS), send_ref)
   call('HINCRBY', k_lane(name), 'used', cost)
   due_in(due_of(id, job.attempt), lease_ms)
-  used, slots, unsent, line_images = used + cost, slots + 1, unsent + 1, line_images - job.images
+  used, slots, unsent, line_cost = used + cost, slots + 1, unsent + 1, line_cost - cost
   next_ms = math.max(next_ms, NOW - 1000) + cost * 60000 / rate
   admitted[#admitted + 1] = id
   admitted[#admitted + 1] = job.attempt
