@@ -256,10 +256,12 @@ local function add_spent(job, images)
   count_usage(job.tenant, 'spent_images', images)
 end
 
-local function queue_again(job)
+-- The time since the send is no time of waiting, neither for the deadline nor in the timings.
+local function queue_again(job, attempt)
   if job.cancel_requested_ms then
     finish(job, 'canceled')
   else
+    call('HINCRBY', k_job(job.id), 'queued_ms', int(NOW - tonumber(attempt.sent_ms)))
     set_status(job, 'queued')
     line_push(job)
     if call('HEXISTS', k_job(job.id), 'expires_ms') == 1 then due_in('x:' .. job.id, 0) end

@@ -28,7 +28,7 @@ end
 if attempt.state == 'generating' and tonumber(n) < tonumber(ARGV[6]) then
   job.attempt = int(tonumber(n) + 1)
   call('HSET', k_job(id), 'attempt', job.attempt)
-  queue_again(job)
+  queue_again(job, attempt)
   return 2
 end
 finish(job, 'failed', ARGV[4])

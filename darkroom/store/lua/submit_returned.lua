@@ -13,8 +13,9 @@ if ARGV[4] == 'never_left' then give_back_send(attempt) else end_send(attempt) e
 if ARGV[4] == 'absent' then call('HINCRBY', k_attempt(id, n), 'absent', 1) end
 call('ZREM', K_DUE, due_of(id, n))
 call('HSET', k_attempt(id, n), 'state', 'queued')
+call('HDEL', k_attempt(id, n), 'sent_ms')
 call('HINCRBY', k_attempt(id, n), 'lease', 1)
 add_spent(job, -job.images)
-if is_current(job, n) then queue_again(job) end
+if is_current(job, n) then queue_again(job, attempt) end
 retire(job)
 return 1
