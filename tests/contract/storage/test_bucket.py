@@ -142,10 +142,12 @@ async def test_a_bucket_that_takes_no_more_bytes_counts_as_unavailable(
     address = await serve(never_reads)
     stuck = settings.model_copy(update={"endpoint_url": address.removesuffix("/signed/secret-name")})
     bucket = Bucket(stuck, session=session, stall_timeout_s=0.3)
-    with pytest.raises(StorageUnavailableError, match="no answer in time"):
-        await bucket.put_stream("k", endless(), 2**30, "image/png")
+    try:
+        with pytest.raises(StorageUnavailableError, match="no answer in time"):
+            await bucket.put_stream("k", endless(), 2**30, "image/png")
+    finally:
+        over.set()
     assert reached.is_set()
-    over.set()
 
 
 async def test_a_put_broken_off_stores_nothing_and_keeps_what_was_there(store: Bucket, s3: S3Client) -> None:

@@ -133,15 +133,12 @@ async def test_a_source_that_stalls_is_given_up_and_leaves_no_object(
         await over.wait()
 
     url = await serve(stalls)
-    with pytest.raises(SourceUnavailableError, match="SocketTimeoutError"):
-        await copy_url(
-            url,
-            bucket=store,
-            source_session=source_session,
-            key_for=_key,
-            limits=CopyLimits(stall_timeout_s=0.3),
-        )
-    over.set()
+    limits = CopyLimits(stall_timeout_s=0.3)
+    try:
+        with pytest.raises(SourceUnavailableError, match="SocketTimeoutError"):
+            await copy_url(url, bucket=store, source_session=source_session, key_for=_key, limits=limits)
+    finally:
+        over.set()
     assert _keys(s3, store.name) == []
 
 
@@ -195,6 +192,27 @@ async def test_an_output_past_the_bound_is_refused_for_good(
     assert isinstance(caught.value, PermanentError)
     assert caught.value.code == "output_unavailable"
     assert _keys(s3, store.name) == []
+
+
+async def test_a_source_that_never_ends_is_stopped_at_the_bound(
+    store: Bucket, source_session: aiohttp.ClientSession, serve: Serve
+) -> None:
+    body = picture("PNG", 64, 48)
+
+    async def never_ends(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(body, length=None))
+        while True:
+            writer.write(bytes(2**16))
+            await writer.drain()
+
+    with pytest.raises(OutputTooLargeError):
+        await copy_url(
+            await serve(never_ends),
+            bucket=store,
+            source_session=source_session,
+            key_for=_key,
+            limits=CopyLimits(max_bytes=500_000),
+        )
 
 
 async def test_a_refusing_bucket_is_not_blamed_on_the_source(
