@@ -25,6 +25,7 @@ REQUEST_DEFAULTS: dict[str, Any] = {
     "expires_in": None,
     "custom_id": None,
 }
+WEBHOOK_DEFAULTS: dict[str, Any] = {"url": "", "events": None}
 
 
 def iso(time_ms: int | str | None) -> str | None:
@@ -44,7 +45,7 @@ def job_view(record: JobRecord, *, url_for: UrlFor | None = None, base_url: str 
         base_url: put before the links.
     """
     job, attempt = record.job, record.attempt
-    request = REQUEST_DEFAULTS | record.request
+    request = request_view(record.request)
     late = [
         output | {"attempt": number}
         for number, item in sorted(record.late.items())
@@ -76,6 +77,14 @@ def job_view(record: JobRecord, *, url_for: UrlFor | None = None, base_url: str 
         "finished_at": iso(job.get("finished_ms")),
         "links": _links(record.job_id, base_url),
     }
+
+
+def request_view(request: dict[str, Any]) -> dict[str, Any]:
+    """Show a request with the defaults that its record leaves out."""
+    shown = REQUEST_DEFAULTS | request
+    if shown["webhook"] is not None:
+        shown["webhook"] = WEBHOOK_DEFAULTS | shown["webhook"]
+    return shown
 
 
 def cost_view(job: dict[str, str], *, delivered: int) -> dict[str, Any]:
