@@ -5,7 +5,6 @@ The decision is made on the socket address about to be connected to, right befor
 gets past it. `check_url` decides early what needs no name lookup.
 """
 
-import asyncio
 import re
 import socket
 from contextvars import ContextVar
@@ -19,6 +18,7 @@ from yarl import URL
 
 from darkroom.errors import PermanentError, RetryableError
 from darkroom.network.addresses import Address, Network, contains, unwrap, why_not_public
+from darkroom.network.resolver import Resolver, lookup
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -159,7 +159,7 @@ def guarded_session(
     connector = aiohttp.TCPConnector(
         limit=connections,
         limit_per_host=connections_per_host,
-        resolver=aiohttp.ThreadedResolver(),
+        resolver=Resolver(),
         socket_factory=guarded_socket,
     )
     return aiohttp.ClientSession(
@@ -218,10 +218,9 @@ def _http_somewhere(policy: AddressPolicy) -> bool:
 
 async def _lookup(host: str) -> list[Address]:
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return [ip_address(address) for _, _, address in await lookup(host)]
     except OSError:
         raise RetryableError(f"the upstream's host {host} can't be resolved", delay_s=5) from None
-    return [ip_address(str(entry[4][0])) for entry in found]
 
 
 def _surroundings(address: Address) -> tuple[Network, ...]:

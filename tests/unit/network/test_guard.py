@@ -2,9 +2,11 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_network
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
@@ -12,7 +14,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from darkroom.errors import RetryableError
-from darkroom.network import AddressPolicy, AddressRefusedError, check_url, guarded_session, policy_for_upstream
+from darkroom.network import (
+    AddressPolicy,
+    AddressRefusedError,
+    check_url,
+    guarded_session,
+    policy_for_upstream,
+    resolver,
+)
 
 STRICT = AddressPolicy()
 HTTP_TOO = AddressPolicy(allow_http=True)
@@ -171,14 +180,14 @@ def rebinding(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Give the answers that the next lookups of any name get, in order; the last one stays."""
     answers: list[list[str]] = []
 
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+    def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
         addresses = answers.pop(0) if len(answers) > 1 else answers[0]
         return [
             (socket.AF_INET6 if ":" in a else socket.AF_INET, socket.SOCK_STREAM, 6, "", _sockaddr(a, port))
             for a in addresses
         ]
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", lambda self, *a, **k: getaddrinfo(*a, **k))
+    monkeypatch.setattr(resolver.socket, "getaddrinfo", getaddrinfo)
     return answers
 
 
@@ -306,9 +315,40 @@ async def test_a_public_upstream_opens_no_more_than_the_public(rebinding: list[l
 
 
 async def test_an_upstream_that_does_not_resolve_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fails(*_: object, **__: object) -> None:
-        raise socket.gaierror(socket.EAI_AGAIN, "try again")
-
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", fails)
+    fails = Mock(side_effect=socket.gaierror(socket.EAI_AGAIN, "try again"))
+    monkeypatch.setattr(resolver.socket, "getaddrinfo", fails)
     with pytest.raises(RetryableError, match="nowhere\\.example"):
         await policy_for_upstream("https://nowhere.example")
+
+
+async def test_a_name_that_takes_for_ever_to_resolve_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(resolver, "LOOKUP_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(resolver.socket, "getaddrinfo", lambda *_, **__: over.wait())
+    try:
+        async with guarded_session(STRICT) as session:
+            with pytest.raises(aiohttp.ConnectionTimeoutError):
+                await session.get("https://slow.example/")
+    finally:
+        over.set()
+
+
+async def test_names_that_do_not_resolve_in_time_leave_the_loops_own_threads_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over = threading.Event()
+    waiting = threading.Semaphore(0)
+
+    def wait(*_: object, **__: object) -> list[tuple[object, ...]]:
+        waiting.release()
+        over.wait()
+        raise socket.gaierror(socket.EAI_NONAME, "no")
+
+    monkeypatch.setattr(resolver.socket, "getaddrinfo", wait)
+    lookups = [asyncio.create_task(resolver.lookup(f"slow-{n}.example")) for n in range(resolver.LOOKUP_THREADS)]
+    try:
+        for _ in lookups:
+            assert await asyncio.to_thread(waiting.acquire, timeout=10)
+    finally:
+        over.set()
+        await asyncio.gather(*lookups, return_exceptions=True)

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from email.utils import formatdate
 from ipaddress import ip_network
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
 from standardwebhooks import Webhook
 
-from darkroom.network import AddressPolicy, guarded_session
+from darkroom.network import AddressPolicy, guarded_session, resolver
 from darkroom.webhooks.sender import EXCERPT_BYTES, AttemptResult, attempt_delivery, retry_after_seconds
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -230,10 +231,8 @@ async def test_a_receiver_without_tls_at_an_https_address_is_a_failure(session: 
 async def test_a_host_that_does_not_resolve_is_a_failure(
     session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fails(*_: object, **__: object) -> None:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", fails)
+    fails = Mock(side_effect=socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
+    monkeypatch.setattr(resolver.socket, "getaddrinfo", fails)
     result = await _attempt(session, "https://nowhere.example/hook?token=s3cret")
     assert result.error == "the host's name does not resolve"
 
