@@ -7,7 +7,10 @@ that a cell always fits one node of a cluster.
 ROOT = "{darkroom}:"
 
 DUE = ROOT + "due"
-"""Sorted set: every timer there is, scored by when it is due (ms, server time). Permanent."""
+"""Sorted set: every timer there is, scored by when it is due (ms, server time). Permanent.
+
+`j:` attempts, `d:` deliveries, `x:` deadlines in the line, `l:` lanes, `t:` tenants' indexes to be trimmed.
+"""
 TURNS = ROOT + "turns"
 """Sorted set: tenants with waiting jobs, scored by the images they have had. Gone when the line is empty."""
 DEPTH = ROOT + "depth"
@@ -46,7 +49,10 @@ def attempt(job_id: str, number: int) -> str:
 
 
 def index(tenant: str, status: str) -> str:
-    """Sorted set (all scores 0, ordered by id): a tenant's jobs in one status. Trimmed when jobs expire."""
+    """Sorted set (all scores 0, ordered by id): a tenant's jobs in one status.
+
+    Entries of expired jobs are trimmed by the tenant's timer (`lease_due.lua`), and by a listing that meets them.
+    """
     return f"{ROOT}index:{tenant}:{status}"
 
 

@@ -62,7 +62,9 @@ async def list_jobs(
     while examined < MOST_EXAMINED:
         size = CHUNK if wanted.needs_records else limit - len(found)
         ids = await _newest(store.redis, indexes, wanted, cursor, size)
-        for record in await store.read_many(ids):
+        records = await store.read_many(ids)
+        await _forget(store.redis, indexes, set(ids) - {record.job_id for record in records})
+        for record in records:
             if not wanted.matches(record):
                 continue
             found.append(record)
@@ -91,3 +93,13 @@ async def _newest(redis: Redis, indexes: list[str], wanted: JobFilter, cursor: s
         pipe.zrevrangebylex(index, newest, oldest, start=0, num=count)
     lists = await pipe.execute()
     return list(heapq.nlargest(count, {job_id for ids in lists for job_id in ids}))
+
+
+async def _forget(redis: Redis, indexes: list[str], gone: set[str]) -> None:
+    """Take jobs whose records have expired out of the indexes; an id is never given twice, so no move can interfere."""
+    if not gone:
+        return
+    pipe = redis.pipeline(transaction=False)
+    for index in indexes:
+        pipe.zrem(index, *gone)
+    await pipe.execute()

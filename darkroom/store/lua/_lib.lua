@@ -37,6 +37,11 @@ local RATE_WINDOW_MS = 60000
 local SLOT_LAPSE_MS = 30 * 60000
 local MAX_EVENTS_BYTES = 2000
 local MAX_DELIVERIES = 32
+local TRIM_MOST = 200
+local TRIM_PAUSE_MS = 1000
+local TRIM_EVERY_MS = 10 * 60000
+local TRIM_FIRST = 'completed'
+local TRIM_NEXT = { completed = 'failed', failed = 'canceled', canceled = 'expired', expired = TRIM_FIRST }
 
 local function int(number) return string.format('%.0f', number) end
 local clock = call('TIME')
@@ -125,6 +130,24 @@ end
 
 local function wake()
   return call('SET', K_WAKE, '1', 'NX', 'PX', 2000) and 1 or 0
+end
+
+-- Takes the next slice of a tenant's finished jobs: entries of records whose time is over go. The place where it left off
+-- is in the timer's own name, t:<tenant>:<status>:<last id>.
+local function trim_index(timer)
+  local tenant, status, last = timer:match('^t:([^:]*):(%a+):(.*)$')
+  local index = k_index(tenant, status)
+  local ids = call('ZRANGEBYLEX', index, last == '' and '-' or '(' .. last, '+', 'LIMIT', 0, TRIM_MOST)
+  for _, id in ipairs(ids) do
+    if call('EXISTS', k_job(id)) == 0 then call('ZREM', index, id) end
+  end
+  call('ZREM', K_DUE, timer)
+  if #ids == TRIM_MOST then
+    due_in('t:' .. tenant .. ':' .. status .. ':' .. ids[#ids], TRIM_PAUSE_MS)
+  else
+    local following = TRIM_NEXT[status]
+    due_in('t:' .. tenant .. ':' .. following .. ':', following == TRIM_FIRST and TRIM_EVERY_MS or TRIM_PAUSE_MS)
+  end
 end
 
 -- Slots and reservations ---------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ local job = { id = id, tenant = tenant, attempt = '1', images = tonumber(ARGV[3]
   seq = seq }
 set_status(job, 'queued')
 line_push(job)
-call('SADD', K_TENANTS, tenant)
+if call('SADD', K_TENANTS, tenant) == 1 then due_in('t:' .. tenant .. ':' .. TRIM_FIRST .. ':', TRIM_EVERY_MS) end
 count_usage(tenant, 'jobs', 1)
 count_usage(tenant, 'images_requested', job.images)
 return { 1, wake() }

@@ -5,9 +5,10 @@
 --    {'j', id, attempt, state, lease, prediction id, submitted (ms), looks, current ('1' or '0'), lane, sent (ms),
 --     clock start (ms)}
 --    {'d', delivery id, lease} | {'x', job id} | {'l', lane}
+-- Indexes are trimmed here and now, one slice a call.
 local due = call('ZRANGEBYSCORE', K_DUE, '-inf', int(NOW), 'LIMIT', 0, ARGV[1])
 local look_ms, message_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
-local entries = {}
+local entries, trimmed = {}, false
 for _, member in ipairs(due) do
   local kind, rest = member:sub(1, 1), member:sub(3)
   if kind == 'j' then
@@ -43,6 +44,9 @@ for _, member in ipairs(due) do
       call('ZREM', K_DUE, member)
     end
     entries[#entries + 1] = { 'l', rest }
+  elseif kind == 't' then
+    if trimmed then due_in(member, TRIM_PAUSE_MS) else trim_index(member) end
+    trimmed = true
   else
     call('ZREM', K_DUE, member)
     entries[#entries + 1] = { kind, rest }
