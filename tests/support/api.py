@@ -9,6 +9,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from api.services import Services
 from deploy.embedded.processes import free_port
 from tests.support.waiting import wait_until
 
@@ -19,6 +20,12 @@ class RunningApi:
 
     url: str
     app: FastAPI
+
+    @property
+    def watches(self) -> int:
+        """How many requests wait for a job to change."""
+        services: Services = self.app.state.services
+        return services.watcher.count
 
     def client(self, key: str | None = None) -> httpx.Client:
         """Open a client with a key; the caller closes it."""

@@ -28,7 +28,7 @@ def service_settings(
     service = {
         "api_keys_text": SecretStr(f"acme:{ACME},umbra:{UMBRA}"),
         "admin_keys_text": SecretStr(f"ops:{OPERATOR}"),
-    }
+    } | chosen(ServiceSettings)
     storage = StorageSettings(
         bucket=bucket,
         endpoint_url=s3.endpoint_url if s3 else "http://127.0.0.1:9",
@@ -41,7 +41,7 @@ def service_settings(
     settings = Settings(
         upstream=UpstreamSettings(**chosen(UpstreamSettings)),
         redis=RedisSettings(redis_url=redis_url, **chosen(RedisSettings)),
-        service=ServiceSettings(**(service | chosen(ServiceSettings))),
+        service=ServiceSettings(**service),
         storage=storage,
         webhooks=WebhookSettings(**chosen(WebhookSettings)),
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from mypy_boto3_s3 import S3Client
 
 from api.app import create_app
 from deploy.embedded.s3 import EmbeddedS3
@@ -52,3 +53,10 @@ def operator(api: RunningApi) -> Iterator[httpx.Client]:
 @pytest.fixture
 def by_hand(redis_url: str) -> ByHand:
     return ByHand(redis_url)
+
+
+@pytest.fixture
+def s3_object(s3: S3Client) -> str:
+    """Store one object and give its key."""
+    s3.put_object(Bucket=BUCKET, Key="2026/11/22/fox.png", Body=b"png")
+    return "2026/11/22/fox.png"

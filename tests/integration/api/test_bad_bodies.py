@@ -198,8 +198,15 @@ def test_a_refusal_does_not_repeat_what_was_sent(acme: httpx.Client, nothing_enq
 
 @pytest.mark.parametrize(
     "content_type",
-    [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp"]
-    + ["application/json; charset=latin-1", "application/x-ndjson"],
+    [
+        None,
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/jsonp",
+        "application/json; charset=latin-1",
+        "application/x-ndjson",
+    ],
 )
 def test_a_body_that_does_not_say_it_is_json_is_refused(
     acme: httpx.Client, nothing_enqueued: None, content_type: str | None
