@@ -146,10 +146,11 @@ class Bucket:
                 async with self._session.request(
                     method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
                 ) as response:
-                    if response.status == 404 and absent_is_none and key:
-                        return None
                     if response.status >= 300:
-                        raise await self._failure(method, response)
+                        failure = await self._failure(method, response)
+                        if absent_is_none and _says_no_such_key(failure):
+                            return None
+                        raise failure
                     return _Answer(await self._body(response), response.content_length or 0)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise StorageUnavailableError(
@@ -182,6 +183,11 @@ class Bucket:
             return StorageUnavailableError(f"{where} answers {said}", delay_s=_retry_after_s(response))
         hint = _HINTS.get(status, "it refuses the request")
         return StorageRefusedError(f"{where} answers {said}: {hint}", status=status, s3_code=code)
+
+
+def _says_no_such_key(failure: StorageUnavailableError) -> bool:
+    # A HEAD has no body and can't say which of the two is missing: a missing bucket shows at the next put.
+    return isinstance(failure, StorageRefusedError) and failure.status == 404 and failure.s3_code != "NoSuchBucket"
 
 
 def _retry_after_s(response: aiohttp.ClientResponse) -> float:

@@ -17,7 +17,7 @@ class Source:
         self.size_bytes = size_bytes
         self.head = b""
         self.sha256 = hashlib.sha256()
-        self.failure: SourceUnavailableError | None = None
+        self.failure: Exception | None = None
         self._chunks = chunks
         self._passed_bytes = 0
 
@@ -53,7 +53,7 @@ class Source:
                 self._count(chunk)
                 yield chunk
             self._check_end()
-        except SourceUnavailableError as error:
+        except Exception as error:
             self.failure = error
             raise
 

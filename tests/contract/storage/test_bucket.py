@@ -75,6 +75,16 @@ async def test_check_names_a_missing_bucket_and_does_not_create_it(
     assert "no-such-bucket" not in [entry["Name"] for entry in s3.list_buckets()["Buckets"]]
 
 
+@pytest.mark.parametrize("call", ["get_bytes", "delete"])
+async def test_a_missing_bucket_is_not_taken_for_a_missing_object(
+    call: str, settings: StorageSettings, session: aiohttp.ClientSession
+) -> None:
+    missing = Bucket(settings.model_copy(update={"bucket": "no-such-bucket"}), session=session)
+    with pytest.raises(StorageRefusedError) as caught:
+        await getattr(missing, call)("k")
+    assert caught.value.s3_code == "NoSuchBucket"
+
+
 async def test_check_names_wrong_credentials(settings: StorageSettings, session: aiohttp.ClientSession) -> None:
     wrong = settings.model_copy(update={"secret_access_key": SecretStr("not-the-secret")})
     with pytest.raises(StorageRefusedError, match="AWS_ACCESS_KEY_ID") as caught:

@@ -21,6 +21,7 @@ from darkroom.storage import (
     OutputTooLargeError,
     SourceUnavailableError,
     StorageRefusedError,
+    StorageUnavailableError,
     StoredObject,
     copy_file,
     copy_url,
@@ -222,6 +223,34 @@ async def test_a_refusing_bucket_is_not_blamed_on_the_source(
     url = await serve(always(http(picture("PNG", 64, 48))))
     with pytest.raises(StorageRefusedError):
         await copy_url(url, bucket=wrong, source_session=source_session, key_for=_key)
+
+
+@pytest.mark.parametrize("reads_bytes", [0, 100_000])
+async def test_a_bucket_that_goes_down_during_the_copy_is_not_blamed_on_the_source(
+    reads_bytes: int,
+    settings: StorageSettings,
+    session: aiohttp.ClientSession,
+    source_session: aiohttp.ClientSession,
+    serve: Serve,
+) -> None:
+    async def dies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(reads_bytes)
+        writer.transport.abort()
+
+    endpoint = (await serve(dies)).removesuffix("/signed/secret-name")
+    dying = Bucket(settings.model_copy(update={"endpoint_url": endpoint}), session=session)
+    url = await serve(always(http(picture("PNG"))))
+    with pytest.raises(StorageUnavailableError):
+        await copy_url(url, bucket=dying, source_session=source_session, key_for=_key)
+
+
+async def test_a_streamed_copy_that_the_bucket_refuses_is_the_buckets_failure(
+    settings: StorageSettings, session: aiohttp.ClientSession, source_session: aiohttp.ClientSession, serve: Serve
+) -> None:
+    missing = Bucket(settings.model_copy(update={"bucket": "no-such-bucket"}), session=session)
+    url = await serve(always(http(picture("PNG"))))
+    with pytest.raises(StorageUnavailableError, match="no-such-bucket"):
+        await copy_url(url, bucket=missing, source_session=source_session, key_for=_key)
 
 
 async def test_a_source_at_a_private_address_is_never_connected_to(store: Bucket, serve: Serve) -> None:
