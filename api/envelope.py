@@ -1,6 +1,7 @@
 """Outermost ASGI middleware: a request id, HEAD, no caching of what changes, durations, and the last word on errors."""
 
 import re
+import secrets
 import time
 
 from starlette.datastructures import MutableHeaders
@@ -8,7 +9,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import DURATION
 from api.problems import Problem
-from darkroom.ids import new_id
 from darkroom.telemetry.logs import get_logger
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -78,7 +78,7 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode("ascii"))
-    return new_id("req")
+    return f"req_{secrets.token_hex(12)}"
 
 
 def _method(scope: Scope) -> str:

@@ -46,7 +46,7 @@ async def post_job(request: Request) -> Response:
     accepted = await services.jobs.enqueue(caller.tenant, job, idempotency_key=key, max_queued=limit)
     if accepted.wake:
         services.waker.wake()
-    record = await services.jobs.read(accepted.job_id)
+    record = accepted.record or await services.jobs.read(accepted.job_id)
     if record is None:
         raise _gone(replayed=accepted.replayed)
     headers = {"Location": f"{services.base_url}/v1/jobs/{accepted.job_id}"}

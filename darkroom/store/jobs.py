@@ -2,13 +2,14 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from redis.asyncio import Redis
 
 from darkroom.errors import DarkroomError
 from darkroom.ids import new_id
-from darkroom.jobs import JobRequest
+from darkroom.jobs import JobRequest, JobStatus
 from darkroom.store.records import JobRecord
 from darkroom.store.scripts import Scripts
 
@@ -29,11 +30,15 @@ class LineFullError(DarkroomError):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A job that is durable now. `wake` asks the caller to publish one `dispatch` message."""
+    """A job that is durable now. `wake` asks the caller to publish one `dispatch` message.
+
+    `record` is the job as it was accepted, which saves reading it; None where only reading tells.
+    """
 
     job_id: str
     replayed: bool
     wake: bool
+    record: JobRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +73,14 @@ class JobStore:
         """
         job_id = new_id("job")
         key_hash = hashlib.sha256(idempotency_key.encode()).hexdigest()[:32] if idempotency_key else ""
+        request_json = orjson.dumps(request.model_dump(mode="json", exclude_defaults=True)).decode()
         reply = await self.scripts.call(
             "enqueue",
             job_id,
             tenant,
             request.max_images,
             request.priority,
-            orjson.dumps(request.model_dump(mode="json", exclude_defaults=True)).decode(),
+            request_json,
             (request.expires_in or 0) * 1000,
             key_hash,
             fingerprint(request) if key_hash else "",
@@ -84,7 +90,8 @@ class JobStore:
         )
         match int(reply[0]):
             case 1:
-                return Accepted(job_id, replayed=False, wake=bool(reply[1]))
+                record = _accepted(job_id, tenant, request, request_json, reply[2:])
+                return Accepted(job_id, replayed=False, wake=bool(reply[1]), record=record)
             case 2:
                 return Accepted(str(reply[1]), replayed=True, wake=False)
             case -1:
@@ -145,3 +152,19 @@ class JobStore:
             case -3:
                 raise ConflictError("submit_unconfirmed", "the last submit is not settled; an operator resolves it")
         raise AssertionError("retry.lua gave an unknown code")
+
+
+def _accepted(job_id: str, tenant: str, request: JobRequest, text: str, reply: list[Any]) -> JobRecord | None:
+    """Build the record that `enqueue.lua` has just written, as far as its owner sees it."""
+    if not reply:
+        return None
+    job = {
+        "tenant": tenant,
+        "status": JobStatus.QUEUED.value,
+        "attempt": "1",
+        "images": str(request.max_images),
+        "priority": request.priority,
+        "request": text,
+        "queued_ms": str(reply[0]),
+    }
+    return JobRecord(job_id, job, {}, place=int(reply[1]))

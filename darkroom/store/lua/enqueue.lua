@@ -2,7 +2,7 @@
 -- ARGV: 1 job id, 2 tenant, 3 images, 4 priority, 5 request (JSON), 6 expires in (ms, 0: never),
 --       7 idempotency key's hash ('' none), 8 body's fingerprint, 9 life of the key (ms),
 --       10 most jobs the tenant may have waiting, 11 life of the finished job (ms)
--- -> {1, wake} accepted | {2, first job's id} replayed | {-1} other body under this key | {-2} tenant's line is full
+-- -> {1, wake, queued at (ms), place in its flow} accepted | {1, wake} accepted by this call before | {2, first job's id} replayed | {-1} other body under this key | {-2} tenant's line is full
 -- from nothing to queued
 local id, tenant = ARGV[1], ARGV[2]
 local idem = ARGV[7] ~= '' and (ROOT .. 'idem:' .. tenant .. ':' .. ARGV[7])
@@ -39,4 +39,4 @@ line_push(job)
 if call('SADD', K_TENANTS, tenant) == 1 then due_in('t:' .. tenant .. ':' .. TRIM_FIRST .. ':', TRIM_EVERY_MS) end
 count_usage(tenant, 'jobs', 1)
 count_usage(tenant, 'images_requested', job.images)
-return { 1, wake() }
+return { 1, wake(), int(NOW), call('ZRANK', k_flow(tenant, job.batch, job.priority), id) + 1 }
