@@ -33,23 +33,17 @@ class Envelope:
         started = time.perf_counter()
         try:
             await self.app(inner, receive, sent)
+            if sent.status >= 500:
+                log.warning("request_failed", status=sent.status, **_who(inner, sent))
         except Exception:
-            log.exception("request_crashed", method=scope["method"], route=_route(inner), request_id=sent.request_id)
+            log.exception("request_crashed", **_who(inner, sent))
             if sent.status:
                 raise
             crash = Problem("internal_error", f"quote request id {sent.request_id} when you report this")
             await crash.response()(inner, receive, sent)
         finally:
-            route = _route(inner)
-            DURATION.labels(_method(scope), route, str(sent.status)).observe(time.perf_counter() - started)
-            if sent.status >= 500:
-                log.warning(
-                    "request_failed",
-                    method=scope["method"],
-                    route=route,
-                    status=sent.status,
-                    request_id=sent.request_id,
-                )
+            took_s = time.perf_counter() - started
+            DURATION.labels(_method(scope), _route(inner), str(sent.status)).observe(took_s)
 
 
 class _Sent:
@@ -79,6 +73,10 @@ def _request_id(scope: Scope) -> str:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode("ascii"))
     return f"req_{secrets.token_hex(12)}"
+
+
+def _who(scope: Scope, sent: _Sent) -> dict[str, str]:
+    return {"method": scope["method"], "route": _route(scope), "request_id": sent.request_id}
 
 
 def _method(scope: Scope) -> str:

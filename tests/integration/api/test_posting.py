@@ -118,7 +118,7 @@ def test_a_key_is_kept_for_a_day_at_least(acme: httpx.Client, redis_client: redi
 
 @pytest.mark.parametrize("key", ["", "two words", "k" * 256, "é", "tab\there"])
 def test_a_key_that_is_not_visible_ascii_is_refused(acme: httpx.Client, redis_client: redis.Redis, key: str) -> None:
-    headers = {"Idempotency-Key": key.encode("latin-1")}
+    headers = [(b"Idempotency-Key", key.encode("latin-1"))]
     answer = acme.post("/v1/jobs", json={"prompt": "x"}, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_idempotency_key")
     assert redis_client.dbsize() == 0

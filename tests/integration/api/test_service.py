@@ -24,7 +24,7 @@ def post(client: httpx.Client, **fields: Any) -> str:
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic a2V5", "Bearer", "key-of-acme", "Bearer é"])
 def test_nothing_is_told_without_a_key(api: RunningApi, path: str, header: str | None) -> None:
     with api.client() as client:
-        answer = client.get(path, headers={"Authorization": header.encode("latin-1")} if header else {})
+        answer = client.get(path, headers=[(b"Authorization", header.encode("latin-1"))] if header else [])
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert answer.headers["www-authenticate"].startswith("Bearer")
     assert "wrong" not in answer.text
