@@ -9,12 +9,13 @@ import boto3
 from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
-from botocore.credentials import RefreshableCredentials
-from botocore.exceptions import BotoCoreError
+from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
+from botocore.exceptions import BotoCoreError, ClientError
 from yarl import URL
 
 from darkroom.errors import ConfigurationError
 from darkroom.settings import StorageSettings
+from darkroom.storage.errors import StorageUnavailableError
 
 MAX_EXPIRES_S = 604_800
 """Longest life of a SigV4 query signature (AWS, Authenticating Requests: Using Query Parameters)."""
@@ -52,8 +53,12 @@ class Signer:
         return (self._base + quote(key, safe="/~")) if key else self._base.rstrip("/") or self._base
 
     def sign(self, method: str, key: str, *, expires_s: int) -> URL:
-        """Sign a request for the object; blocks for a moment where temporary credentials are due for renewal."""
-        credentials = self._credentials.get_frozen_credentials()
+        """Sign a request for the object; blocks for a moment where temporary credentials are due for renewal.
+
+        Raises:
+            StorageUnavailableError: temporary credentials have ended and can't be renewed.
+        """
+        credentials = self._frozen()
         request = AWSRequest(method=method, url=self.plain(key))
         S3SigV4QueryAuth(credentials, "s3", self._region, expires=expires_s).add_auth(request)
         return URL(str(request.url), encoded=True)
@@ -67,7 +72,15 @@ class Signer:
     async def renew(self) -> None:
         """Renew temporary credentials off the loop where they are due; costs nothing otherwise."""
         if isinstance(self._credentials, RefreshableCredentials) and self._credentials.refresh_needed():
-            await asyncio.to_thread(self._credentials.get_frozen_credentials)
+            await asyncio.to_thread(self._frozen)
+
+    def _frozen(self) -> ReadOnlyCredentials:
+        try:
+            return self._credentials.get_frozen_credentials()
+        except (BotoCoreError, ClientError, RuntimeError, OSError) as error:
+            # botocore says RuntimeError where what it fetched has ended already.
+            text = f"the temporary credentials for the bucket can't be renewed ({type(error).__name__})"
+            raise StorageUnavailableError(text, delay_s=15) from None
 
 
 def _session(settings: StorageSettings) -> boto3.Session:

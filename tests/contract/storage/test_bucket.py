@@ -1,6 +1,7 @@
 """What `Bucket` promises, on a real S3 server."""
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -121,6 +122,18 @@ async def test_the_s3_error_code_is_told_but_never_the_signature(
     assert caught.value.s3_code == "SignatureDoesNotMatch"
     assert "X-Amz" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+async def test_no_traceback_of_a_failure_holds_a_signed_url(
+    store: Bucket, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def times_out(_method: str, url: object, **_: object) -> None:
+        raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host {url}")  # as aiohttp words it
+
+    monkeypatch.setattr(type(session), "request", lambda _self, *args, **named: times_out(*args, **named))
+    with pytest.raises(StorageUnavailableError) as caught:
+        await store.put_bytes("k", b"x", "text/plain")
+    assert "X-Amz" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_a_busy_bucket_is_retryable_after_the_time_it_asks_for(

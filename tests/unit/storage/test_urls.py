@@ -9,11 +9,12 @@ import aiohttp
 import pytest
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import CredentialRetrievalError
 from botocore.session import Session
 
 from darkroom.errors import ConfigurationError
 from darkroom.settings import StorageSettings
-from darkroom.storage import Bucket
+from darkroom.storage import Bucket, StorageUnavailableError
 from darkroom.storage.signer import Signer
 
 KEYS = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "secret-of-the-key"}
@@ -105,6 +106,26 @@ async def test_credentials_that_are_due_are_renewed_off_the_loop(monkeypatch: py
     assert parse_qs(urlsplit(signed).query)["X-Amz-Credential"][0].startswith("KEY2/")
     assert len(fetched_by) == 2
     assert fetched_by[1] is not threading.main_thread()
+
+
+async def test_credentials_that_can_not_be_renewed_make_the_bucket_unavailable_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    working = True
+
+    def fetch() -> dict[str, Any]:
+        if not working:
+            raise CredentialRetrievalError(provider="iam-role", error_msg="down")
+        ends = datetime.now(UTC) + timedelta(minutes=12)
+        return {"access_key": "A", "secret_key": "s", "token": "t", "expiry_time": ends.isoformat()}
+
+    due = RefreshableCredentials.create_from_metadata(fetch(), refresh_using=fetch, method="iam-role")
+    monkeypatch.setattr("botocore.session.Session.get_credentials", lambda _self: due)
+    bucket = _bucket(access_key_id=None, secret_access_key=None)
+    working = False
+    due._expiry_time = datetime.now(UTC)
+    with pytest.raises(StorageUnavailableError, match="can't be renewed"):
+        await bucket.put_bytes("k", b"x", "text/plain")
 
 
 def test_the_session_token_of_the_environment_goes_with_the_key_of_the_environment(
