@@ -256,6 +256,15 @@ async def test_an_allowed_address_that_nobody_listens_on_is_no_refusal(unused_tc
             await session.get(f"http://127.0.0.1:{unused_tcp_port}/")
 
 
+async def test_a_host_whose_allowed_address_is_down_is_no_refusal(
+    rebinding: list[list[str]], unused_tcp_port: int
+) -> None:
+    rebinding.append(["10.0.0.1", "127.0.0.1"])
+    async with guarded_session(LOOPBACK) as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get(f"http://mixed.example:{unused_tcp_port}/")
+
+
 async def test_proxies_of_the_environment_and_cookies_are_not_used(
     monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
 ) -> None:
@@ -312,6 +321,14 @@ async def test_a_public_upstream_opens_no_more_than_the_public(rebinding: list[l
     for url in ("http://93.184.215.14/x.png", "https://127.0.0.1/x.png", "http://cdn.example.net/x.png"):
         with pytest.raises(AddressRefusedError):
             check_url(url, policy)
+
+
+async def test_a_public_upstream_over_http_opens_http_to_its_own_address_only(rebinding: list[list[str]]) -> None:
+    rebinding.append(["93.184.215.14"])
+    policy = await policy_for_upstream("http://api.example.com")
+    check_url("http://93.184.215.14/x.png", policy)
+    with pytest.raises(AddressRefusedError, match="https"):
+        check_url("http://93.184.215.15/x.png", policy)
 
 
 async def test_an_upstream_that_does_not_resolve_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
