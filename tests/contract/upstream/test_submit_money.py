@@ -76,9 +76,9 @@ async def redirects(exchange: Exchange) -> None:
 
 async def drips(exchange: Exchange) -> None:
     """Keep the socket busy for ever, so that no pause between two bytes is long."""
-    await exchange.write(b"HTTP/1.1 200 OK\r\n")
+    await exchange.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     while not exchange.reader.at_eof():
-        await exchange.write(b"X-Drip: 1\r\n")
+        await exchange.write(b"1\r\n \r\n")
         await asyncio.wait([asyncio.ensure_future(exchange.reader.read(1))], timeout=0.05)
 
 
