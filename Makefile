@@ -19,8 +19,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@test -n "$(find_python)" || { echo "Darkroom needs Python 3.11 or newer; set PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "Setting up $(VENV) with everything pinned; this takes a minute or two, once."
 	@$(BIN)/python -c 'import pip, ssl' 2>/dev/null || $(find_python) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib || true # only makes every start faster
 	@touch $@
 
