@@ -9,11 +9,12 @@ from api.readiness import Readiness
 from api.wake import Waker
 from api.watcher import Watcher
 from darkroom.line.lanes import LaneStore
-from darkroom.network.guard import AddressPolicy
+from darkroom.network import AddressPolicy
 from darkroom.settings import Settings
 from darkroom.storage.bucket import Bucket
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
+from darkroom.webhooks.policy import webhook_policy
 
 SIMULATED_KEY = "simulated"
 """The upstream key that the embedded stack gives when it simulates WaveSpeed."""
@@ -39,10 +40,7 @@ class Services:
         self.jobs = JobStore(self.redis, job_ttl_s=self.settings.redis.job_ttl_s)
         self.deliveries = DeliveryStore(self.redis)
         self.lanes = LaneStore(self.redis)
-        webhooks = self.settings.webhooks
-        self.webhook_policy = AddressPolicy(
-            allow_networks=tuple(webhooks.allow_networks), allow_http=webhooks.allow_http == "on"
-        )
+        self.webhook_policy = webhook_policy(self.settings.webhooks)
 
     @property
     def base_url(self) -> str:
