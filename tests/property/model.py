@@ -1,0 +1,192 @@
+"""The rules of jobs and attempts in plain Python: what every move must answer and leave behind.
+
+Written from the contract, not from the scripts: no keys, no timers, no limits. What those must look like is derived
+from the store itself by `tests.support.conservation`.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+LIVE = ("admitted", "submitting", "unconfirmed", "generating", "storing")
+TERMINAL = ("completed", "failed", "canceled", "expired")
+DEFAULT_EVENTS = frozenset({"job.completed", "job.failed", "job.canceled", "job.expired"})
+
+DONE, NOTHING, STALE = 1, 0, -1
+
+
+@dataclass
+class Try:
+    """One attempt: who may work on it (`lease`), what it sent and what upstream called that."""
+
+    number: int
+    state: str = ""
+    lease: int = 0
+    sends: int = 0
+    prediction: str = ""
+    duplicates: list[str] = field(default_factory=list)
+    failed_in: str = ""
+    listings: int = 0
+    absent: int = 0
+
+    def move(self, state: str) -> None:
+        """Go on to a state under a new lease."""
+        self.state = state
+        self.lease += 1
+
+
+@dataclass
+class ModelJob:
+    """One job and all that was ever told of it."""
+
+    job_id: str
+    tenant: str
+    images: int
+    priority: str
+    wanted: frozenset[str]
+    has_deadline: bool
+    order: int
+    status: str = "queued"
+    attempt: int = 1
+    tries: dict[int, Try] = field(default_factory=lambda: {1: Try(1)})
+    spent: int = 0
+    submits: int = 0
+    cancel_requested: bool = False
+    deadline_passed: bool = False
+    error: str = ""
+    late: list[int] = field(default_factory=list)
+    told: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def current(self) -> Try:
+        """The attempt that the job's status is about."""
+        return self.tries[self.attempt]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it stands in the line."""
+        return self.status == "queued" and self.current.state in ("", "queued")
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended and nothing of it goes on, so that its time runs."""
+        return self.status in TERMINAL and not any(item.state in LIVE for item in self.tries.values())
+
+    def is_current(self, item: Try) -> bool:
+        """Whether this attempt still decides the job's status."""
+        return item.number == self.attempt and self.status not in TERMINAL
+
+    def tell(self, kind: str) -> None:
+        """Count an event that a webhook wants."""
+        if kind in self.wanted:
+            self.told[kind] += 1
+
+    def finish(self, status: str, error: str = "") -> None:
+        """End, and tell of it."""
+        self.status = status
+        self.error = error or self.error
+        self.tell(f"job.{status}")
+
+    def queue_again(self) -> None:
+        """Go back to the old place, unless the owner has canceled meanwhile."""
+        if self.cancel_requested:
+            self.finish("canceled")
+        else:
+            self.status = "queued"
+
+    def accepted(self, item: Try, send: int, prediction: str, owner: tuple[str, int] | None, *, adopted: bool) -> int:
+        """Take up the prediction that a send created; `owner` is whose it is so far."""
+        if not item.state:
+            return STALE
+        if owner not in (None, (self.job_id, item.number)):
+            return -3
+        if item.prediction == prediction:
+            return NOTHING
+        if owner is not None:
+            return -4
+        latest = send == item.sends
+        if adopted and not (item.state == "unconfirmed" and latest):
+            return STALE
+        open_ = item.state in ("submitting", "unconfirmed") or (item.state, item.failed_in) == ("failed", "unconfirmed")
+        if not (latest and open_):
+            item.duplicates.append(prediction)
+            self.spent += self.images
+            return -4
+        item.prediction, item.failed_in = prediction, ""
+        item.move("generating")
+        if self.is_current(item):
+            self.status = "generating"
+            if self.cancel_requested:
+                self.finish("canceled")
+        return DONE
+
+    def returned(self, item: Try, *, absent: bool) -> int:
+        """Take a send back that created nothing."""
+        item.absent += int(absent)
+        item.move("queued")
+        self.spent -= self.images
+        if self.is_current(item):
+            self.queue_again()
+        return DONE
+
+    def failed(self, item: Try, *, created_nothing: bool, most: int, error: str) -> int:
+        """End an attempt that yields nothing."""
+        replace = item.state == "generating" and item.number < most
+        item.failed_in = item.state
+        item.move("failed")
+        self.spent -= self.images if created_nothing else 0
+        if not self.is_current(item):
+            return 3
+        if self.cancel_requested:
+            self.finish("canceled")
+        elif replace:
+            self.next_attempt()
+            return 2
+        else:
+            self.finish("failed", error)
+        return DONE
+
+    def completed(self, item: Try) -> int:
+        """Have everything stored."""
+        item.move("done")
+        if self.is_current(item):
+            self.finish("completed")
+            return DONE
+        self.late.append(item.number)
+        self.tell("job.outputs_late")
+        return 2
+
+    def cancel(self) -> int:
+        """Let the owner end it."""
+        if self.status in TERMINAL:
+            return -2
+        self.cancel_requested = True
+        if self.current.state in ("submitting", "unconfirmed"):
+            return 2
+        if self.current.state == "admitted":
+            self.current.move("queued")
+        self.finish("canceled")
+        return DONE
+
+    def retry(self, *, fresh: bool) -> int:
+        """Let the owner have it go on."""
+        if self.status not in TERMINAL or self.status == "completed":
+            return -2
+        item = self.current
+        if self.error == "submit_unconfirmed" and not item.prediction:
+            return -3
+        self.error, self.cancel_requested, self.has_deadline, self.deadline_passed = "", False, False, False
+        if not fresh and item.prediction:
+            if item.state == "done" or (item.state, item.failed_in) == ("failed", "storing"):
+                self.late = [number for number in self.late if number != item.number]
+                item.move("storing")
+            if item.state in ("generating", "storing"):
+                self.status = item.state
+                return 3
+        self.next_attempt()
+        return DONE
+
+    def next_attempt(self) -> None:
+        """Wait for another prediction."""
+        self.attempt += 1
+        self.tries[self.attempt] = Try(self.attempt)
+        self.status = "queued"

@@ -1,0 +1,269 @@
+"""The rules of the state machine that are moves of jobs and attempts, with tickets of any age."""
+
+import hypothesis.strategies as st
+from hypothesis.stateful import precondition, rule
+
+from darkroom.jobs import DEFAULT_EVENTS, JobError, JobRequest, Webhook
+from darkroom.line.lanes import DEFAULT_LANE
+from darkroom.store import keys
+from darkroom.store.attempts import Moved
+from darkroom.store.jobs import ConflictError, LineFullError
+from tests.property.machine import HOUR_MS, StoreMachine
+from tests.property.model import LIVE, ModelJob
+from tests.support.cell import Cell
+
+picks = st.integers(0, 999)
+ages = st.sampled_from([0, 0, 0, 0, 1, 2])
+webhooks = st.sampled_from(
+    [
+        None,
+        Webhook(url="https://example.com/hook"),
+        Webhook(url="https://example.com/hook", events=["job.completed"]),
+        Webhook(url="https://example.com/hook", events=["job.outputs_late", "job.failed", "job.canceled"]),
+    ]
+)
+ERROR = JobError(code="upstream_failed", message='ünlucky "quotes"', retryable=True)
+UNSETTLED = JobError(code="submit_unconfirmed", message="nobody knows", retryable=False)
+
+
+class Moves(StoreMachine):
+    """Every move of a job or an attempt that the api and the workers can ask for."""
+
+    @rule(
+        tenant=st.sampled_from(["a", "b-1", "c_é"]),
+        images=st.sampled_from([1, 1, 2, 4, 15]),
+        priority=st.sampled_from(["low", "normal", "high"]),
+        webhook=webhooks,
+        expires_in=st.sampled_from([None, None, 60]),
+        room=st.sampled_from([1000, 1000, 1000, 2]),
+    )
+    def enqueue(
+        self, tenant: str, images: int, priority: str, webhook: Webhook | None, expires_in: int | None, room: int
+    ) -> None:
+        request = JobRequest(
+            prompt="ein Fuchs 🦊", max_images=images, priority=priority, webhook=webhook, expires_in=expires_in
+        )
+        waiting = sum(job.waiting and job.tenant == tenant for job in self.model.values())
+        try:
+            accepted = self.run(self.jobs.enqueue(tenant, request, max_queued=room))
+        except LineFullError:
+            assert waiting >= room
+            return
+        assert waiting < room
+        wanted = frozenset(webhook.events or DEFAULT_EVENTS) if webhook else frozenset()
+        self.order += 1
+        self.model[accepted.job_id] = ModelJob(
+            accepted.job_id, tenant, images, priority, wanted, expires_in is not None, self.order
+        )
+
+    @rule(key=st.sampled_from(["k1", "k2"]), images=st.sampled_from([1, 2]))
+    def enqueue_once(self, key: str, images: int) -> None:
+        first = self.once.get(key)
+        try:
+            accepted = self.run(
+                self.jobs.enqueue("a", JobRequest(prompt="once", max_images=images), idempotency_key=key)
+            )
+        except ConflictError:
+            assert first is not None
+            assert first[1] != images
+            return
+        assert accepted.replayed == (first is not None)
+        if first is not None:
+            assert first == (accepted.job_id, images)
+            return
+        self.once[key] = (accepted.job_id, images)
+        self.order += 1
+        job = ModelJob(accepted.job_id, "a", images, "normal", frozenset(), False, self.order)
+        self.model[job.job_id] = job
+
+    @precondition(lambda self: any(job.waiting for job in self.model.values()))
+    @rule(most=st.integers(1, 5), unstored=st.sampled_from([5000, 5000, 1]))
+    def admit(self, most: int, unstored: int) -> None:
+        rate, concurrency = self.limits
+        before = Cell.read(self.client)
+        admission = self.run(self.line.admit(DEFAULT_LANE, most=most, lease_ms=HOUR_MS, max_unstored=unstored))
+        if self.paused:
+            assert (admission.reason, admission.tickets) == ("paused", [])
+        for ticket in admission.tickets:
+            job = self.model[ticket.job_id]
+            self._holds_its_turn(job)
+            job.current.move("admitted")
+            assert (ticket.attempt, ticket.lease) == (job.attempt, job.current.lease)
+        if not admission.tickets:
+            return
+        cell = Cell.read(self.client)
+        assert len(cell.at(keys.slots(DEFAULT_LANE))) <= concurrency
+        assert int(before.at(keys.DEPTH).get("*|unstored", 0)) < unstored
+        used = int(cell.at(keys.lane(DEFAULT_LANE))["used"])
+        alone = len(cell.at(keys.sends(DEFAULT_LANE))) == 1
+        assert used <= rate or alone
+
+    def _holds_its_turn(self, job: ModelJob) -> None:
+        assert job.waiting
+        rank = ("high", "normal", "low").index
+        rivals = [other for other in self.model.values() if other.waiting and other.tenant == job.tenant]
+        assert min(rivals, key=lambda other: (rank(other.priority), other.order)) is job
+
+    @precondition(lambda self: self.has("admitted"))
+    @rule(pick=picks, stale=ages)
+    def unadmit(self, pick: int, stale: int) -> None:
+        _, item, ticket, good = self.fenced(pick, stale, "admitted")
+        self.run(self.attempts.unadmit([ticket]))
+        if good:
+            item.move("queued")
+
+    @precondition(lambda self: self.has("admitted"))
+    @rule(pick=picks, stale=ages)
+    def begin_submit(self, pick: int, stale: int) -> None:
+        job, item, ticket, good = self.fenced(pick, stale, "admitted")
+        intent = self.run(self.attempts.begin_submit(ticket, lease_ms=HOUR_MS, sync_lease_ms=HOUR_MS, key="k"))
+        assert (intent is not None) == (good and not self.paused)
+        if intent is not None:
+            item.state = job.status = "submitting"
+            item.sends += 1
+            job.submits += 1
+            job.spent += job.images
+            assert intent.send == item.sends
+            assert intent.request.max_images == job.images
+        elif good:
+            item.state = "queued"
+
+    @precondition(lambda self: self.has(*LIVE))
+    @rule(pick=picks, age=ages, known=picks, adopted=st.sampled_from([False, False, True]))
+    def accepted(self, pick: int, age: int, known: int, adopted: bool) -> None:
+        wanted = ("unconfirmed",) if adopted else ("submitting", "unconfirmed", "failed")
+        job, item, ticket, _ = self.fenced(pick, 0, *wanted)
+        old = list(self.owners)
+        prediction = old[known % len(old)] if old and known % 5 == 0 else f"p{len(old)}"
+        send = max(0, item.sends - age)
+        owner = self.owners.get(prediction)
+        expected = job.accepted(item, send, prediction, owner, adopted=adopted)
+        moved = self.run(
+            self.attempts.accepted(ticket, send=send, prediction_id=prediction, look_in_ms=2000, adopted=adopted)
+        )
+        assert moved == expected
+        if moved in (Moved.DONE, Moved.DUPLICATE):
+            self.owners[prediction] = (job.job_id, item.number)
+
+    @precondition(lambda self: self.has("submitting", "unconfirmed"))
+    @rule(pick=picks, stale=ages, why=st.sampled_from(["never_left", "not_now", "absent"]))
+    def returned(self, pick: int, stale: int, why: str) -> None:
+        state = "unconfirmed" if why == "absent" else "submitting"
+        job, item, ticket, good = self.fenced(pick, stale, state)
+        moved = self.run(self.attempts.returned(ticket, why))
+        assert moved == (job.returned(item, absent=why == "absent") if good else Moved.STALE)
+
+    @precondition(lambda self: self.has("submitting"))
+    @rule(pick=picks, stale=ages)
+    def unknown(self, pick: int, stale: int) -> None:
+        job, item, ticket, good = self.fenced(pick, stale, "submitting")
+        moved = self.run(self.attempts.unknown(ticket, look_in_ms=1000, message="läst"))
+        assert moved == (Moved.DONE if good else Moved.STALE)
+        if good:
+            item.move("unconfirmed")
+            item.listings = 0
+            job.status = "unconfirmed"
+
+    @precondition(lambda self: self.has("unconfirmed"))
+    @rule(pick=picks, stale=ages)
+    def absent(self, pick: int, stale: int) -> None:
+        _, item, ticket, good = self.fenced(pick, stale, "unconfirmed")
+        absence = self.run(self.attempts.absent(ticket, look_in_ms=1000))
+        assert (absence is not None) == good
+        if absence is not None:
+            item.listings += 1
+            assert (absence.listings, absence.absent_before) == (item.listings, item.absent)
+
+    @precondition(lambda self: self.has("generating"))
+    @rule(pick=picks, stale=ages)
+    def hand_over(self, pick: int, stale: int) -> None:
+        job, item, ticket, good = self.fenced(pick, stale, "generating")
+        handed = self.run(self.attempts.hand_over(ticket, sources="[]", inference_ms=None, polls=3, wait_ms=1000))
+        assert (handed is not None) == good
+        if handed is not None:
+            item.move("storing")
+            assert handed.lease == item.lease
+            job.status = "storing" if job.is_current(item) else job.status
+
+    @precondition(lambda self: self.has("storing"))
+    @rule(pick=picks, stale=ages, twice=st.booleans())
+    def claim_store(self, pick: int, stale: int, twice: bool) -> None:
+        job, item, ticket, good = self.fenced(pick, stale, "storing")
+        claim = self.run(self.attempts.claim_store(ticket, lease_ms=HOUR_MS))
+        assert (claim is not None) == good
+        if claim is not None:
+            item.lease += 1
+            assert claim.ticket.lease == item.lease
+            assert (claim.record.tenant, claim.record.attempt["sources"]) == (job.tenant, "[]")
+            assert not twice or self.run(self.attempts.claim_store(ticket, lease_ms=HOUR_MS)) is None
+
+    @precondition(lambda self: self.has("storing"))
+    @rule(pick=picks, stale=ages, later=st.booleans())
+    def store_something(self, pick: int, stale: int, later: bool) -> None:
+        _, item, ticket, good = self.fenced(pick, stale, "storing")
+        if later:
+            moved = self.run(self.attempts.store_later(ticket, delay_ms=1000, message="full"))
+            item.lease += int(good)
+        else:
+            moved = self.run(self.attempts.save_output(ticket, 0, '{"index": 0}'))
+        assert moved == (Moved.DONE if good else Moved.STALE)
+
+    @precondition(lambda self: self.has("storing"))
+    @rule(pick=picks, stale=ages)
+    def complete(self, pick: int, stale: int) -> None:
+        job, item, ticket, good = self.fenced(pick, stale, "storing")
+        moved = self.run(self.attempts.complete(ticket, delivered=1, finished_ms=1_700_000_000_000))
+        assert moved == (job.completed(item) if good else Moved.STALE)
+
+    @precondition(lambda self: self.has(*LIVE))
+    @rule(pick=picks, stale=ages, most=st.sampled_from([0, 2, 3]), unsettled=st.booleans())
+    def failed(self, pick: int, stale: int, most: int, unsettled: bool) -> None:
+        job, item, ticket, good = self.fenced(pick, stale, "submitting", "unconfirmed", "generating", "storing")
+        nothing = item.state == "submitting"
+        error = UNSETTLED if item.state == "unconfirmed" and unsettled else ERROR
+        moved = self.run(self.attempts.failed(ticket, error, created_nothing=nothing, max_attempts=most))
+        expected = Moved.STALE
+        if good:
+            expected = Moved(job.failed(item, created_nothing=nothing, most=most, error=error.code))
+        assert moved == expected
+
+    @precondition(lambda self: self.has("generating"))
+    @rule(pick=picks, stale=ages)
+    def time_out(self, pick: int, stale: int) -> None:
+        job, item, ticket, good = self.fenced(pick, stale, "generating")
+        moved = self.run(self.attempts.time_out(ticket, ERROR))
+        if not good:
+            assert moved == Moved.STALE
+        elif job.is_current(item):
+            assert moved == Moved.DONE
+            job.finish("failed", ERROR.code)
+        else:
+            assert moved == Moved.NOTHING
+
+    @precondition(lambda self: self.model)
+    @rule(pick=picks)
+    def cancel(self, pick: int) -> None:
+        job = self.choose_job(pick)
+        expected = job.cancel()
+        try:
+            at_once = self.run(self.jobs.cancel(job.job_id))
+        except ConflictError:
+            assert expected == -2
+        else:
+            assert expected == (1 if at_once else 2)
+
+    @precondition(lambda self: any(job.status in ("failed", "canceled", "expired") for job in self.model.values()))
+    @rule(pick=picks, fresh=st.sampled_from([False, False, True]))
+    def retry(self, pick: int, fresh: bool) -> None:
+        ended = [job for job in self.model.values() if job.status in ("failed", "canceled", "expired")]
+        job = ended[pick // 7 % len(ended)] if pick % 7 else self.choose_job(pick)
+        expected = job.retry(fresh=fresh)
+        try:
+            retried = self.run(self.jobs.retry(job.job_id, fresh=fresh))
+        except ConflictError as error:
+            assert expected == {"not_retryable": -2, "submit_unconfirmed": -3}[error.code]
+            return
+        assert expected == (3 if retried.resumed else 1)
+        if expected == 1:
+            self.order += 1
+            job.order = self.order

@@ -1,0 +1,167 @@
+"""Any sequence of moves, with tickets of any age, leaves the store whole: the scripts on a real Valkey against a model.
+
+`DARKROOM_PROPERTY_EXAMPLES` and `DARKROOM_PROPERTY_STEPS` make the search longer than it is in `make test`.
+"""
+
+import os
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import precondition, rule, run_state_machine_as_test
+
+from darkroom.line.lanes import DEFAULT_LANE
+from darkroom.store import keys
+from darkroom.store.attempts import Moved
+from darkroom.timers import DueAttempt
+from tests.property.machine import HOUR_MS
+from tests.property.moves import Moves, ages, picks
+from tests.support.cell import Cell
+
+EXAMPLES = int(os.environ.get("DARKROOM_PROPERTY_EXAMPLES", "50"))
+STEPS = int(os.environ.get("DARKROOM_PROPERTY_STEPS", "40"))
+DAY_MS = 24 * HOUR_MS
+
+
+class Everything(Moves):
+    """Adds what time, operators and receivers of webhooks do."""
+
+    @rule(limits=st.sampled_from([(20, 3), (4, 1), (300, 50)]))
+    def change_limits(self, limits: tuple[int, int]) -> None:
+        self.limits = limits
+        self.configure()
+
+    @rule()
+    def window_passes(self) -> None:
+        """What was sent more than a minute ago no longer counts."""
+        sends = keys.sends(DEFAULT_LANE)
+        cell = Cell.read(self.client)
+        open_ = {item.record["send_ref"] for item in cell.attempts if item.state in ("admitted", "submitting")}
+        for ref in cell.at(sends):
+            if ref not in open_:
+                self.client.zadd(sends, {ref: 1})
+        self.client.hdel(keys.lane(DEFAULT_LANE), "next_ms", "not_before_ms")
+
+    @precondition(lambda self: self.has("unconfirmed"))
+    @rule(pick=picks)
+    def slot_lapses(self, pick: int) -> None:
+        job, item = self.choose(pick, "unconfirmed")
+        if item.state == "unconfirmed":
+            self.client.zadd(keys.slots(DEFAULT_LANE), {f"{job.job_id}:{item.number}": 1}, xx=True)
+
+    @precondition(lambda self: any(job.waiting and job.has_deadline for job in self.model.values()))
+    @rule(pick=picks)
+    def deadline_passes(self, pick: int) -> None:
+        waiting = [job for job in self.model.values() if job.waiting and job.has_deadline]
+        job = waiting[pick % len(waiting)]
+        self.client.hincrby(keys.job(job.job_id), "queued_ms", -DAY_MS)
+        job.deadline_passed = True
+
+    @precondition(lambda self: self.model)
+    @rule(pick=picks)
+    def expire(self, pick: int) -> None:
+        """A call for an expiry may come at any time; it decides by the record alone."""
+        job = self.choose_job(pick)
+        self.run(self.timers.expire([job.job_id]))
+        self._expires(job.job_id)
+
+    def _expires(self, job_id: str) -> None:
+        job = self.model.get(job_id)
+        if job is not None and job.waiting and job.has_deadline and job.deadline_passed:
+            job.finish("expired")
+
+    @rule(chosen=st.sets(picks, max_size=4), most=st.integers(1, 5))
+    def sweep(self, chosen: set[int], most: int) -> None:
+        """Timers go off, and the poller does what it does about them."""
+        due = sorted(Cell.read(self.client).at(keys.DUE))
+        for pick in chosen:
+            if due:
+                self.client.zadd(keys.DUE, {due[pick % len(due)]: 1})
+        leased = self.run(self.timers.lease_due(most=most, look_ms=HOUR_MS, message_ms=HOUR_MS))
+        assert leased.unknown == []
+        assert leased.line_depth == sum(job.waiting for job in self.model.values())
+        for entry in leased.attempts:
+            self._act_on(entry)
+        for job_id in leased.deadlines:
+            self.run(self.timers.expire([job_id]))
+            self._expires(job_id)
+        still_due = self.client.zrangebyscore(keys.DUE, "-inf", 1)
+        assert len(still_due) <= max(0, len(chosen) - most)
+
+    def _act_on(self, entry: DueAttempt) -> None:
+        job = self.model[entry.ticket.job_id]
+        item = job.tries[entry.ticket.attempt]
+        assert (entry.state, entry.ticket.lease, entry.current) == (item.state, item.lease, job.is_current(item))
+        assert entry.prediction_id == item.prediction
+        if entry.state == "admitted":
+            self.run(self.attempts.unadmit([entry.ticket]))
+            item.move("queued")
+        if entry.state == "submitting":
+            moved = self.run(self.attempts.unknown(entry.ticket, look_in_ms=0, message="vanished"))
+            assert moved == Moved.DONE
+            item.move("unconfirmed")
+            job.status = "unconfirmed"
+
+    @rule(reason=st.sampled_from(["operator", "upstream"]))
+    def pause(self, reason: str) -> None:
+        self.run(self.lanes.pause(DEFAULT_LANE, reason, probe_s=60))
+        self.paused = True
+
+    @precondition(lambda self: self.paused)
+    @rule()
+    def resume(self) -> None:
+        self.run(self.lanes.resume(DEFAULT_LANE))
+        self.paused = False
+
+    @precondition(lambda self: any(job.told for job in self.model.values()))
+    @rule(pick=picks, age=ages, status=st.sampled_from(["delivered", "pending", "exhausted", "gone"]))
+    def deliver(self, pick: int, age: int, status: str) -> None:
+        """A worker makes one attempt at a delivery, perhaps with an old message."""
+        delivery_id, record = self._delivery(pick)
+        lease = int(record["lease"]) - age
+        claimed = self.run(self.deliveries.claim(delivery_id, str(lease), lease_ms=HOUR_MS))
+        assert (claimed is not None) == (record["status"] == "pending" and age == 0)
+        if claimed is None:
+            return
+        assert claimed.event["job"] == record["job"]
+        next_in_ms = 1000 if status == "pending" else None
+        assert self.run(self.deliveries.settle(claimed, status, next_in_ms=next_in_ms, attempts=[{"at_ms": 1}]))
+        assert not self.run(self.deliveries.settle(claimed, "delivered", next_in_ms=None, attempts=[]))
+
+    @precondition(lambda self: any(job.told for job in self.model.values()))
+    @rule(pick=picks)
+    def redeliver(self, pick: int) -> None:
+        delivery_id, _ = self._delivery(pick)
+        assert self.run(self.deliveries.redeliver(delivery_id))
+
+    def _delivery(self, pick: int) -> tuple[str, dict[str, str]]:
+        deliveries = sorted(Cell.read(self.client).under("delivery:"))
+        return deliveries[pick % len(deliveries)]
+
+    @precondition(lambda self: any(job.over for job in self.model.values()))
+    @rule(pick=picks)
+    def time_is_over(self, pick: int) -> None:
+        """A finished job's record vanishes, and the indexes are trimmed of it."""
+        over = [job for job in self.model.values() if job.over]
+        job = over[pick % len(over)]
+        self.let_expire(job)
+        while any(job.job_id in index for _, index in Cell.read(self.client).under("index:")):
+            timers = [name for name in self.client.zrange(keys.DUE, 0, -1) if str(name).startswith("t:")]
+            self.client.zadd(keys.DUE, dict.fromkeys(timers, 0))
+            self.run(self.timers.lease_due(most=1, look_ms=HOUR_MS, message_ms=HOUR_MS))
+
+
+@pytest.mark.timeout(0 if EXAMPLES > 100 else 90)
+def test_any_sequence_of_moves_leaves_the_store_whole(redis_url: str) -> None:
+    """Hypothesis looks for a sequence that loses a job, leaks a slot, spends twice or tells an untruth."""
+    machine = type("Everything", (Everything,), {"url": redis_url})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+        ),
+    )

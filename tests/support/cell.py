@@ -1,0 +1,103 @@
+"""Everything a Redis holds of Darkroom, read at once, for tests that judge the whole and not one answer."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from darkroom.store import keys
+
+LIVE = ("admitted", "submitting", "unconfirmed", "generating", "storing")
+HOLDS_SLOT = ("admitted", "submitting", "unconfirmed", "generating")
+TERMINAL = ("completed", "failed", "canceled", "expired")
+
+_READERS = {"hash": "hgetall", "string": "get", "set": "smembers"}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt's record."""
+
+    job_id: str
+    number: int
+    record: dict[str, str]
+
+    @property
+    def member(self) -> str:
+        """Its name in slots and as an owner."""
+        return f"{self.job_id}:{self.number}"
+
+    @property
+    def state(self) -> str:
+        """What it is doing; empty before its first admission."""
+        return self.record.get("state", "")
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody still has to do something about it."""
+        return self.state in LIVE
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Keys with their values and what is left of their lives (ms, -1: for ever)."""
+
+    values: dict[str, Any]
+    ttl_ms: dict[str, int]
+
+    @classmethod
+    def read(cls, client: "redis.Redis") -> "Cell":
+        """Read it all; meant for the small stores of tests."""
+        names = sorted(str(name) for name in client.keys("*"))
+        pipe = client.pipeline(transaction=True)
+        for name in names:
+            pipe.type(name)
+            pipe.pttl(name)
+        answers = pipe.execute()
+        types, lives = answers[::2], answers[1::2]
+        for name, kind in zip(names, types, strict=True):
+            if kind == "zset":
+                pipe.zrange(name, 0, -1, withscores=True)
+            else:
+                getattr(pipe, _READERS[kind])(name)
+        values = [
+            {member: float(score) for member, score in value} if kind == "zset" else value
+            for kind, value in zip(types, pipe.execute(), strict=True)
+        ]
+        return cls(dict(zip(names, values, strict=True)), dict(zip(names, lives, strict=True)))
+
+    def under(self, prefix: str) -> Iterator[tuple[str, Any]]:
+        """Give what stands under a prefix of our keys, by the rest of the name."""
+        whole = keys.ROOT + prefix
+        for name, value in self.values.items():
+            if name.startswith(whole):
+                yield name[len(whole) :], value
+
+    def at(self, name: str) -> dict[str, Any]:
+        """Give a hash or sorted set; empty when there is none."""
+        value: dict[str, Any] = self.values.get(name, {})
+        return value
+
+    @property
+    def jobs(self) -> dict[str, dict[str, str]]:
+        """Every job's record by id."""
+        return dict(self.under("job:"))
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Every attempt."""
+        found = []
+        for name, record in self.under("attempt:"):
+            job_id, _, number = name.rpartition(":")
+            found.append(Attempt(job_id, int(number), record))
+        return found
+
+    @property
+    def lanes(self) -> list[str]:
+        """The known lanes."""
+        return sorted(self.values.get(keys.LANES, ()))
+
+    def due(self, kind: str) -> list[str]:
+        """Give the timers of a kind, without it."""
+        return [member[2:] for member in self.at(keys.DUE) if member.startswith(f"{kind}:")]

@@ -1,0 +1,190 @@
+"""What holds in the store after every single move: nothing lost, nothing leaked, nothing counted twice.
+
+Each rule is a function that names what breaks it; `broken_rules` asks them all.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+from darkroom.jobs import LEGAL_MOVES, JobStatus
+from darkroom.store import keys
+from darkroom.store.records import status_changes
+from tests.support.cell import HOLDS_SLOT, TERMINAL, Cell
+
+
+def broken_rules(cell: Cell) -> list[str]:
+    """Name everything that is not as it must be."""
+    return [f"{rule.__name__}: {problem}" for rule in RULES for problem in rule(cell)]
+
+
+def live_attempts_have_one_timer(cell: Cell) -> Iterator[str]:
+    """Compare the timers of attempts with those that need one; a set holds each once."""
+    yield from _differ({attempt.member for attempt in cell.attempts if attempt.live}, set(cell.due("j")))
+
+
+def deadlines_belong_to_jobs_that_wait(cell: Cell) -> Iterator[str]:
+    """A waiting job with a deadline has its timer; a job that has ended or is gone has none."""
+    timers = set(cell.due("x"))
+    for job_id, job in cell.jobs.items():
+        if job["status"] == "queued" and "expires_ms" in job and job_id not in timers:
+            yield f"{job_id} waits without its deadline's timer"
+        if job["status"] in TERMINAL and job_id in timers:
+            yield f"{job_id} has ended and its deadline's timer is left"
+    yield from (f"timer of {job_id}, which is gone" for job_id in timers - set(cell.jobs))
+
+
+def pending_deliveries_have_one_timer(cell: Cell) -> Iterator[str]:
+    """Compare the timers of deliveries with those that are pending."""
+    pending = {name for name, record in cell.under("delivery:") if record["status"] == "pending"}
+    yield from _differ(pending, set(cell.due("d")))
+
+
+def every_tenant_has_one_trimming_timer(cell: Cell) -> Iterator[str]:
+    """Compare the timers of indexes with the known tenants."""
+    timers = [name.partition(":")[0] for name in cell.due("t")]
+    yield from _differ(Counter(cell.values.get(keys.TENANTS, ())), Counter(timers))
+
+
+def a_queued_job_waits_or_is_admitted(cell: Cell) -> Iterator[str]:
+    """Each queued job is in its own flow or its attempt is admitted, not both; no other job is in a flow."""
+    states = {(attempt.job_id, attempt.number): attempt.state for attempt in cell.attempts}
+    waiting = Counter(job_id for _, flow in cell.under("flow:") for job_id in flow)
+    for job_id, job in cell.jobs.items():
+        flow = cell.at(keys.flow(job["tenant"], job.get("batch", "-"), job["priority"]))
+        admitted = states.get((job_id, int(job["attempt"]))) == "admitted"
+        expected = int(job["status"] == "queued" and not admitted)
+        if waiting[job_id] != expected or (job_id in flow) != bool(expected):
+            yield f"{job_id} ({job['status']}, admitted: {admitted}) is in {waiting[job_id]} flows"
+        if admitted and job["status"] != "queued":
+            yield f"{job_id} is {job['status']} although its attempt is only admitted"
+        if expected and flow[job_id] != float(job["seq"]):
+            yield f"{job_id} has lost its place"
+    yield from (f"{job_id} waits without a record" for job_id in waiting if job_id not in cell.jobs)
+
+
+def turns_name_who_waits(cell: Cell) -> Iterator[str]:
+    """A tenant has a turn, and a flow its place, exactly while a job waits there."""
+    flows = {tuple(name.split(":")) for name, _ in cell.under("flow:")}
+    listed = {(*name.split(":"), batch) for name, batches in cell.under("flows:") for batch in batches}
+    yield from _differ(flows, listed)
+    yield from _differ({flow[0] for flow in flows}, set(cell.at(keys.TURNS)))
+
+
+def depth_counts_who_waits(cell: Cell) -> Iterator[str]:
+    """The counters equal what is in the flows, and what is being stored."""
+    counted: Counter[str] = Counter()
+    for name, flow in cell.under("flow:"):
+        tenant, priority, _ = name.split(":")
+        images = sum(int(cell.jobs[job_id]["images"]) for job_id in flow)
+        counted.update({f"{tenant}|{priority}": len(flow), "*|jobs": len(flow), "*|images": images})
+    for attempt in cell.attempts:
+        if attempt.state == "storing":
+            counted["*|unstored"] += int(cell.jobs[attempt.job_id]["images"])
+    yield from _differ(counted, Counter({name: int(count) for name, count in cell.at(keys.DEPTH).items()}))
+
+
+def slots_belong_to_what_upstream_may_work_on(cell: Cell) -> Iterator[str]:
+    """An attempt holds its slot from admission until upstream is done; only an unconfirmed one's may lapse."""
+    for lane in cell.lanes:
+        ours = [attempt for attempt in cell.attempts if attempt.record.get("lane") == lane]
+        slots = set(cell.at(keys.slots(lane)))
+        holders = {attempt.member for attempt in ours if attempt.state in HOLDS_SLOT}
+        lapsed = {attempt.member for attempt in ours if attempt.state == "unconfirmed"}
+        yield from (f"slot of {member} is left" for member in slots - holders)
+        yield from (f"{member} has no slot" for member in holders - slots - lapsed)
+        unsent = {attempt.member for attempt in ours if attempt.state == "admitted"}
+        yield from _differ(unsent, set(cell.at(keys.unsent(lane))))
+        generating = {attempt.member for attempt in ours if attempt.state == "generating"}
+        for member, until in cell.at(keys.slots(lane)).items():
+            if (until == float("inf")) != (member in generating):
+                yield f"slot of {member} lapses at {until}"
+
+
+def used_is_the_sum_of_the_reservations(cell: Cell) -> Iterator[str]:
+    """What counts against the rate is what was sent or may still be."""
+    for lane in cell.lanes:
+        total = sum(int(ref.partition(":")[0]) for ref in cell.at(keys.sends(lane)))
+        used = int(cell.at(keys.lane(lane)).get("used", 0))
+        if used != total:
+            yield f"{lane} has used {used}, reservations make {total}"
+        for attempt in cell.attempts:
+            sending = attempt.state in ("admitted", "submitting") and attempt.record["lane"] == lane
+            if sending and attempt.record["send_ref"] not in cell.at(keys.sends(lane)):
+                yield f"{attempt.member} is {attempt.state} without a reservation"
+
+
+def an_index_holds_each_job_once(cell: Cell) -> Iterator[str]:
+    """A job is listed under its tenant and status and nowhere else."""
+    expected = {(job["tenant"], job["status"], job_id) for job_id, job in cell.jobs.items()}
+    found = {
+        (*name.rsplit(":", 1), job_id)
+        for name, index in cell.under("index:")
+        for job_id in index
+        if job_id in cell.jobs
+    }
+    yield from _differ(expected, found)
+
+
+def a_prediction_has_one_owner(cell: Cell) -> Iterator[str]:
+    """No prediction is worked on by two attempts, and each is known as its attempt's."""
+    holders: dict[str, list[str]] = {}
+    for attempt in cell.attempts:
+        record = attempt.record
+        for prediction in [record.get("prediction_id"), *record.get("duplicates", "").split(",")]:
+            if prediction:
+                holders.setdefault(prediction, []).append(attempt.member)
+    yield from (f"{prediction} is held by {members}" for prediction, members in holders.items() if len(members) > 1)
+    owned = {(prediction, owner) for prediction, owner in cell.under("prediction:") if _kept(cell, owner)}
+    yield from _differ({(prediction, member) for prediction, [member, *_] in holders.items()}, owned)
+
+
+def history_is_legal_and_rises(cell: Cell) -> Iterator[str]:
+    """Events count up one by one, each a legal move from the one before, the last being the status."""
+    for job_id, job in cell.jobs.items():
+        changes = status_changes(job)
+        if changes[-1].status != job["status"] or changes[-1].sequence != int(job["event_seq"]):
+            yield f"{job_id} is {job['status']}, its last event says {changes[-1]}"
+        for before, after in pairwise(changes):
+            if after.sequence != before.sequence + 1 or after.attempt < before.attempt:
+                yield f"{job_id}: event {after.event_id} follows {before.event_id}"
+            if JobStatus(after.status) not in LEGAL_MOVES[JobStatus(before.status)]:
+                yield f"{job_id} moved from {before.status} to {after.status}"
+
+
+def status_agrees_with_the_attempt(cell: Cell) -> Iterator[str]:
+    """A job that is under way shows what its current attempt is doing."""
+    states = {(attempt.job_id, attempt.number): attempt.state for attempt in cell.attempts}
+    for job_id, job in cell.jobs.items():
+        state = states.get((job_id, int(job["attempt"])), "")
+        if job["status"] in ("submitting", "unconfirmed", "generating", "storing") and state != job["status"]:
+            yield f"{job_id} is {job['status']}, its attempt {state or 'nothing'}"
+        if job["status"] == "queued" and state not in ("", "queued", "admitted"):
+            yield f"{job_id} is queued while its attempt is {state}"
+
+
+RULES: tuple[Callable[[Cell], Iterator[str]], ...] = (
+    live_attempts_have_one_timer,
+    deadlines_belong_to_jobs_that_wait,
+    pending_deliveries_have_one_timer,
+    every_tenant_has_one_trimming_timer,
+    a_queued_job_waits_or_is_admitted,
+    turns_name_who_waits,
+    depth_counts_who_waits,
+    slots_belong_to_what_upstream_may_work_on,
+    used_is_the_sum_of_the_reservations,
+    an_index_holds_each_job_once,
+    a_prediction_has_one_owner,
+    history_is_legal_and_rises,
+    status_agrees_with_the_attempt,
+)
+
+
+def _kept(cell: Cell, owner: str) -> bool:
+    job_id, _, number = owner.rpartition(":")
+    return keys.attempt(job_id, int(number)) in cell.values
+
+
+def _differ(expected: object, found: object) -> Iterator[str]:
+    if expected != found:
+        yield f"expected {expected!r}, found {found!r}"

@@ -1,0 +1,84 @@
+"""Every key must die some day, or belong to what is alive: says which one does neither."""
+
+from collections.abc import Callable, Iterator
+
+from darkroom.store import keys
+from tests.support.cell import TERMINAL, Cell
+
+
+def immortal_keys(cell: Cell) -> list[str]:
+    """Name the keys that would stay for ever, and the living things that are about to vanish."""
+    problems = []
+    for name in cell.values:
+        if name in keys.PERMANENT:
+            continue
+        if not name.startswith(keys.ROOT):
+            problems.append(f"{name}: not under {keys.ROOT}")
+            continue
+        kind, _, rest = name.removeprefix(keys.ROOT).partition(":")
+        problems += [f"{name}: {problem}" for problem in _judge(cell, name, kind, rest)]
+    return problems
+
+
+def _judge(cell: Cell, name: str, kind: str, rest: str) -> Iterator[str]:
+    mortal = cell.ttl_ms[name] >= 0
+    if kind in RULES:
+        yield from RULES[kind](cell, rest, mortal)
+    elif not mortal:
+        yield "has no life-time and is not on the list of permanent keys"
+
+
+def _job(cell: Cell, job_id: str, mortal: bool) -> Iterator[str]:
+    live = any(attempt.live for attempt in cell.attempts if attempt.job_id == job_id)
+    ended = cell.jobs[job_id].get("status") in TERMINAL
+    if mortal and (live or not ended):
+        yield "has a life-time although it is alive"
+    if not mortal and ended and not live:
+        yield "has no life-time although it and all its attempts have ended"
+
+
+def _attempt(cell: Cell, rest: str, mortal: bool) -> Iterator[str]:
+    job = keys.job(rest.rpartition(":")[0])
+    if mortal != (cell.ttl_ms.get(job, 0) >= 0):
+        yield "does not live as long as its job"
+
+
+def _delivery(cell: Cell, delivery_id: str, mortal: bool) -> Iterator[str]:
+    pending = cell.at(keys.delivery(delivery_id))["status"] == "pending"
+    if pending == mortal:
+        yield "has a life-time while pending, or none although settled"
+
+
+def _event(cell: Cell, event_id: str, mortal: bool) -> Iterator[str]:
+    told = [record for _, record in cell.under("delivery:") if record["event"] == event_id]
+    if mortal == any(record["status"] == "pending" for record in told):
+        yield "has a life-time while its delivery is pending, or none although that is settled"
+
+
+def _index(cell: Cell, rest: str, _: bool) -> Iterator[str]:
+    for job_id in cell.at(f"{keys.ROOT}index:{rest}"):
+        if keys.job(job_id) not in cell.values:
+            yield f"holds {job_id}, whose record is gone"
+
+
+def _line(_: Cell, __: str, mortal: bool) -> Iterator[str]:
+    if mortal:
+        yield "has a life-time although jobs wait in it"
+
+
+def _lane(cell: Cell, rest: str, _: bool) -> Iterator[str]:
+    if rest.partition(":")[0] not in cell.lanes:
+        yield "belongs to no known lane"
+
+
+RULES: dict[str, Callable[[Cell, str, bool], Iterator[str]]] = {
+    "job": _job,
+    "attempt": _attempt,
+    "delivery": _delivery,
+    "event": _event,
+    "index": _index,
+    "flow": _line,
+    "flows": _line,
+    "lane": _lane,
+}
+"""By the kind of key (the first part of its name)."""
