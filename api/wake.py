@@ -2,14 +2,14 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from celery import Celery
 
+from darkroom import messages
 from darkroom.store.records import SCHEMA_VERSION
 from darkroom.telemetry.logs import get_logger
 
-TASK = "darkroom.dispatch"
-QUEUE = "dispatch"
 LIMIT_S = 1.0
 
 log = get_logger(__name__)
@@ -52,7 +52,13 @@ class Waker:
             self.published += 1
 
     def _publish(self) -> None:
-        self._celery.send_task(TASK, args=[SCHEMA_VERSION], queue=QUEUE, ignore_result=True, retry=False)
+        self._celery.send_task(
+            messages.DISPATCH,
+            args=[SCHEMA_VERSION],
+            queue=messages.QUEUES[messages.DISPATCH],
+            ignore_result=True,
+            retry=False,
+        )
 
 
 def _forget(publish: "asyncio.Future[None]") -> None:
@@ -75,8 +81,8 @@ def _celery(broker_url: str) -> Celery:
     return celery
 
 
-def _transport_options(broker_url: str) -> dict[str, float]:
+def _transport_options(broker_url: str) -> dict[str, Any]:
     once = {"max_retries": 0, "interval_start": 0.0, "interval_step": 0.0, "interval_max": 0.0}
     if broker_url.startswith("amqp"):
         return once | {"read_timeout": LIMIT_S, "write_timeout": LIMIT_S}
-    return once | {"socket_timeout": LIMIT_S, "socket_connect_timeout": LIMIT_S}
+    return messages.broker_options(broker_url) | once | {"socket_timeout": LIMIT_S, "socket_connect_timeout": LIMIT_S}

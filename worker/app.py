@@ -1,20 +1,18 @@
 """The Celery application: `celery -A worker.app worker` is what `darkroom worker` comes down to."""
 
 import sys
+from typing import Any
 
 from celery import Celery
 from celery.signals import setup_logging
 from kombu import Queue
 
+from darkroom import messages
 from darkroom.errors import ConfigurationError
 from darkroom.settings import Settings, load_settings
 from darkroom.telemetry.logs import configure_logging
-from worker import messages
 from worker.bootstep import ReactorStep
 from worker.tasks import Runtime, register
-
-VISIBILITY_TIMEOUT_S = 300
-"""When a message of a dead worker comes back. Nothing depends on it: the due set re-sends work much sooner."""
 
 
 class DarkroomCelery(Celery):
@@ -56,15 +54,9 @@ def make_app(settings: Settings) -> DarkroomCelery:
     return app
 
 
-def _transport_options(broker_url: str) -> dict[str, object]:
-    if broker_url.startswith("amqp"):
-        return {}
-    return {
-        "visibility_timeout": VISIBILITY_TIMEOUT_S,
-        "global_keyprefix": "darkroom-celery:",
-        "socket_keepalive": True,
-        "health_check_interval": 25,
-    }
+def _transport_options(broker_url: str) -> dict[str, Any]:
+    options = messages.broker_options(broker_url)
+    return options | {"socket_keepalive": True, "health_check_interval": 25} if options else {}
 
 
 def _load() -> Settings:

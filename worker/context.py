@@ -39,6 +39,11 @@ class ServerClock:
         """Note what the server's clock says now."""
         self._offset_ms = now_ms - time.monotonic() * 1000
 
+    async def read(self, redis: Redis) -> None:
+        """Ask the server."""
+        seconds, microseconds = await redis.time()
+        self.set(seconds * 1000 + microseconds // 1000)
+
     def now_ms(self) -> int:
         """Give the server's time in Unix milliseconds."""
         return int(self._offset_ms + time.monotonic() * 1000)
@@ -119,6 +124,7 @@ async def open_context(settings: Settings, app: Celery) -> Context:
         publisher=Publisher(app),
         leases=Leases(timers),
     )
+    await context.clock.read(redis)
     await lanes.configure(
         context.lane,
         images_per_minute=settings.upstream.images_per_minute,

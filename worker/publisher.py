@@ -6,10 +6,10 @@ from typing import Any
 
 from celery import Celery
 
+from darkroom import messages
 from darkroom.store.attempts import Ticket
 from darkroom.store.records import SCHEMA_VERSION
 from darkroom.timers import DueDelivery
-from worker import messages
 from worker.batching import Batcher
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import Celery
 
-from worker import messages
+from darkroom import messages
 from worker.context import Context
 from worker.reactor import HOLD_S, Reactor, ReactorStoppedError
 from worker.stages.dispatch import dispatch

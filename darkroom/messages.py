@@ -1,5 +1,7 @@
 """The Celery messages: four task names, each with its queue, each carrying a schema version and a few tickets.
 
+Whoever publishes and whoever consumes meet here and nowhere else, the broker's options included.
+
 A message is only a wake-up call: lost or doubled, it does no harm, because the scripts decide.
 """
 
@@ -20,6 +22,13 @@ CHUNK = 16
 """Most tickets a message carries."""
 
 
+KEY_PREFIX = "darkroom-celery:"
+"""Before every key of Celery's own on a Redis broker, so that they stay apart from the store's."""
+
+VISIBILITY_TIMEOUT_S = 300
+"""When a message of a dead worker comes back. Nothing depends on it: the due set re-sends work much sooner."""
+
+
 class UnknownVersionError(ValueError):
     """A message of a schema that this release does not read; the due set sends its work again."""
 
@@ -32,6 +41,13 @@ def check_version(version: int) -> None:
     """
     if version != SCHEMA_VERSION:
         raise UnknownVersionError(f"message has schema {version}, this worker reads {SCHEMA_VERSION}")
+
+
+def broker_options(broker_url: str) -> dict[str, Any]:
+    """Give the transport options that publishers and consumers of a broker must agree on."""
+    if broker_url.startswith("amqp"):
+        return {}
+    return {"global_keyprefix": KEY_PREFIX, "visibility_timeout": VISIBILITY_TIMEOUT_S}
 
 
 def pack_tickets(tickets: Iterable[Ticket]) -> list[Any]:
