@@ -31,6 +31,10 @@ class StorageSettings(AreaSettings):
         None, validation_alias="AWS_SECRET_ACCESS_KEY", description="Or boto3's usual chain."
     )
 
+    session_token: SecretStr | None = Field(
+        None, validation_alias="AWS_SESSION_TOKEN", description="With temporary credentials."
+    )
+
     @field_validator("endpoint_url", "public_url")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:

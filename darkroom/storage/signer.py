@@ -89,11 +89,12 @@ def _session(settings: StorageSettings) -> boto3.Session:
         return boto3.Session(region_name=settings.region)
     given = key.get_secret_value()
     # A token in the environment belongs to the key in the environment, not to one that came from `.env`.
-    token = os.environ.get("AWS_SESSION_TOKEN") if os.environ.get("AWS_ACCESS_KEY_ID") == given else None
+    foreign = "AWS_SESSION_TOKEN" in os.environ and os.environ.get("AWS_ACCESS_KEY_ID") != given
+    token = None if foreign else settings.session_token
     return boto3.Session(
         aws_access_key_id=given,
         aws_secret_access_key=secret.get_secret_value(),
-        aws_session_token=token or None,
+        aws_session_token=token.get_secret_value() if token else None,
         region_name=settings.region,
     )
 

@@ -24,7 +24,7 @@ def ready(plan: Plan, output: Output) -> str:
     directory = _short(plan.data_dir)
     upstream = f"SIMULATED at {plan.upstream_url}" if plan.simulated else f"REAL, {plan.upstream_url}: spends money"
     rows = [
-        ("address", f"{plan.url} (API documentation at /docs, dashboard at /)"),
+        ("address", f"{plan.url} (API documentation at /docs)"),
         ("API key", f"{plan.credentials.api_key} (kept in {directory}/api-key)"),
         ("secrets", f"operator's key in {directory}/admin-key, webhook secret in {_webhook_secret(plan, directory)}"),
         ("upstream", f"{upstream}, tier {plan.tier}"),

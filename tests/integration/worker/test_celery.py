@@ -38,6 +38,15 @@ def test_cancelling_the_submit_consumer_stops_submits_and_adding_it_starts_them_
     assert simulator.ledger("a held fox")["totals"]["predictions"] == 1
 
 
+def test_the_api_and_the_workers_meet_on_one_queue(fleet: Fleet, control: Celery) -> None:
+    control.control.cancel_consumer("dispatch", reply=True, timeout=5)
+    job_id = fleet.submit("a fox that wakes")
+    wait_until(lambda: fleet.redis.llen("darkroom-celery:dispatch"), what="the wake-up call waits in the workers' queue")
+    assert fleet.job(job_id)["status"] == "queued"
+    control.control.add_consumer("dispatch", reply=True, timeout=5)
+    assert fleet.wait_for(job_id)["status"] == "completed"
+
+
 def test_inspect_shows_the_worker_its_queues_and_its_tasks(fleet: Fleet, control: Celery) -> None:
     inspect = control.control.inspect(timeout=5)
     (queues,) = inspect.active_queues().values()
