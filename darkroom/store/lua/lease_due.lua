@@ -8,7 +8,7 @@
 -- Indexes are trimmed here and now, one slice a call.
 local due = call('ZRANGEBYSCORE', K_DUE, '-inf', int(NOW), 'LIMIT', 0, ARGV[1])
 local look_ms, message_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
-local entries, trimmed = {}, false
+local entries, trims = {}, 0
 for _, member in ipairs(due) do
   local kind, rest = member:sub(1, 1), member:sub(3)
   if kind == 'j' then
@@ -45,8 +45,8 @@ for _, member in ipairs(due) do
     end
     entries[#entries + 1] = { 'l', rest }
   elseif kind == 't' then
-    if trimmed then due_in(member, TRIM_PAUSE_MS) else trim_index(member) end
-    trimmed = true
+    if trims == 0 then trim_index(member) else due_in(member, trims * TRIM_PAUSE_MS) end
+    trims = trims + 1
   else
     call('ZREM', K_DUE, member)
     entries[#entries + 1] = { kind, rest }
