@@ -43,6 +43,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.model: dict[str, ModelJob] = {}
         self.owners: dict[str, tuple[str, int]] = {}
         self.once: dict[str, tuple[str, int]] = {}
+        self.target: ModelJob | None = None
         self.paused = False
         self.limits = (20, 3)
         self.order = 0
@@ -71,6 +72,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     def choose(self, pick: int, *states: str) -> tuple[ModelJob, Try]:
         """Give an attempt in one of these states; one in seven times any attempt whatever it is doing."""
+        if self.target is not None:
+            return self.target, self.target.current
         everything = [(job, item) for job in self.model.values() for item in job.tries.values()]
         fitting = [(job, item) for job, item in everything if item.state in states]
         candidates = everything if pick % 7 == 6 or not fitting else fitting
