@@ -10,7 +10,7 @@ UPGRADE ?= --upgrade
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test lint types imports suite lock settings bench chaos clean
+.PHONY: help setup run test lint types imports suite lock settings bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{split($$1, name, ":"); printf "  %-10s %s\n", name[1], $$2}'
@@ -47,9 +47,6 @@ suite: $(VENV)/.ready
 
 bench: $(VENV)/.ready ## run the benchmarks; the table goes to bench/results/
 	@$(BIN)/python -m bench
-
-chaos: $(VENV)/.ready ## the kill-and-restart tests alone
-	@$(BIN)/pytest tests/chaos $(PYTEST_ARGS)
 
 settings: $(VENV)/.ready ## write docs/settings.md and .env.example from the settings classes
 	@$(BIN)/python -m deploy.settings_reference
