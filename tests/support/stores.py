@@ -1,0 +1,193 @@
+"""The store with all its ports on one Redis, real or fake, and the short ways to a state that tests begin in."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import redis
+from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
+from redis.asyncio import Redis
+
+from darkroom.jobs import JobError, JobRequest
+from darkroom.line.lanes import DEFAULT_LANE, LaneStore
+from darkroom.line.line import Admission, Line
+from darkroom.store import keys, scripts
+from darkroom.store.attempts import AttemptStore, Moved, Ticket
+from darkroom.store.connection import connect
+from darkroom.store.deliveries import DeliveryStore
+from darkroom.store.jobs import JobStore
+from darkroom.store.records import JobRecord
+from darkroom.timers import Due, Timers
+from tests.support.cell import Cell
+
+HOUR_MS = 3_600_000
+HOOK = {"url": "https://example.com/hook"}
+FAILED = JobError(code="upstream_failed", message="the model fell over", retryable=True)
+UNSETTLED = JobError(code="submit_unconfirmed", message="nobody knows", retryable=False)
+
+
+@dataclass
+class Store:
+    """Every port over one Redis. `client` is a second, blocking connection that looks behind the scripts."""
+
+    redis: Redis
+    client: "redis.Redis"
+    jobs: JobStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.jobs = JobStore(self.redis)
+        self.attempts = AttemptStore(self.redis)
+        self.line, self.lanes = Line(self.redis), LaneStore(self.redis)
+        self.timers, self.deliveries = Timers(self.redis), DeliveryStore(self.redis)
+
+    async def limits(self, rate: int = 600, concurrency: int = 100, *, rate_cost: str = "images") -> None:
+        """Set the lane's limits."""
+        await self.lanes.configure(
+            DEFAULT_LANE, images_per_minute=rate, max_concurrency=concurrency, rate_cost=rate_cost
+        )
+
+    async def post(self, tenant: str = "a", **request: Any) -> str:
+        """Enqueue a job and give its id."""
+        body = orjson.dumps({"prompt": "a fox"} | request)
+        return (await self.jobs.enqueue(tenant, JobRequest.model_validate_json(body))).job_id
+
+    async def admit(self, most: int = 64, *, max_unstored: int = 5_000) -> Admission:
+        """Admit what may go."""
+        return await self.line.admit(DEFAULT_LANE, most=most, lease_ms=HOUR_MS, max_unstored=max_unstored)
+
+    async def admitted(self, tenant: str = "a", **request: Any) -> Ticket:
+        """Post a job and admit it."""
+        job_id = await self.post(tenant, **request)
+        [ticket] = (await self.admit()).tickets
+        assert ticket.job_id == job_id
+        return ticket
+
+    async def begin(self, ticket: Ticket) -> int:
+        """Write the intent down and give the send's number."""
+        intent = await self.attempts.begin_submit(ticket, lease_ms=HOUR_MS, sync_lease_ms=HOUR_MS, key="k")
+        assert intent is not None
+        return intent.send
+
+    async def submitting(self, tenant: str = "a", **request: Any) -> Ticket:
+        """Post a job and let its submit be under way."""
+        ticket = await self.admitted(tenant, **request)
+        await self.begin(ticket)
+        return ticket
+
+    async def unconfirmed(self, tenant: str = "a", **request: Any) -> Ticket:
+        """Post a job and lose the answer to its submit."""
+        ticket = await self.submitting(tenant, **request)
+        assert await self.attempts.unknown(ticket, look_in_ms=0, message="reset") is Moved.DONE
+        return await self.ticket(ticket.job_id)
+
+    async def accept(self, ticket: Ticket, prediction: str, *, send: int = 1, adopted: bool = False) -> Moved:
+        """Have upstream name the prediction."""
+        return await self.attempts.accepted(
+            ticket, send=send, prediction_id=prediction, look_in_ms=2_000, adopted=adopted
+        )
+
+    async def generating(self, tenant: str = "a", **request: Any) -> Ticket:
+        """Post a job and let upstream work on it, under a prediction named after the job."""
+        ticket = await self.submitting(tenant, **request)
+        assert await self.accept(ticket, f"p-{ticket.job_id}") is Moved.DONE
+        return await self.ticket(ticket.job_id)
+
+    async def hand_over(self, ticket: Ticket) -> Ticket:
+        """Have upstream complete the prediction."""
+        handed = await self.attempts.hand_over(
+            ticket, sources='[{"index":0}]', inference_ms=5_000, polls=3, wait_ms=HOUR_MS
+        )
+        assert handed is not None
+        return handed
+
+    async def storing(self, tenant: str = "a", **request: Any) -> Ticket:
+        """Post a job and let its outputs wait to be stored."""
+        return await self.hand_over(await self.generating(tenant, **request))
+
+    async def complete(self, ticket: Ticket) -> Moved:
+        """Store one output and say that this was all."""
+        await self.attempts.save_output(ticket, 0, '{"index":0,"key":"k"}')
+        return await self.attempts.complete(ticket, delivered=1, finished_ms=1_700_000_000_000)
+
+    async def read(self, job_id: str) -> JobRecord:
+        """Read a job that is there."""
+        record = await self.jobs.read(job_id)
+        assert record is not None
+        return record
+
+    async def status(self, job_id: str) -> str:
+        """Give a job's status."""
+        return (await self.read(job_id)).status
+
+    async def spent(self, job_id: str) -> int:
+        """Give the images counted as paid."""
+        return int((await self.read(job_id)).job.get("spent_images", 0))
+
+    async def ticket(self, job_id: str, attempt: int | None = None) -> Ticket:
+        """Give a good ticket for an attempt, the current one unless said otherwise."""
+        number = attempt or (await self.read(job_id)).attempt_number
+        lease = self.client.hget(keys.attempt(job_id, number), "lease")
+        return Ticket(job_id, number, int(str(lease or 0)))
+
+    async def sweep(self, *members: str, most: int = 100) -> Due:
+        """Let these timers (of the due set) go off and lease what is due."""
+        if members:
+            self.client.zadd(keys.DUE, dict.fromkeys(members, 1))
+        return await self.timers.lease_due(most=most, look_ms=HOUR_MS, message_ms=HOUR_MS)
+
+    def cell(self) -> Cell:
+        """Read everything there is."""
+        return Cell.read(self.client)
+
+    def used(self) -> int:
+        """Give what counts against the lane's rate."""
+        return int(str(self.client.hget(keys.lane(DEFAULT_LANE), "used") or 0))
+
+    def pass_the_window(self) -> None:
+        """Let a minute pass: reservations of the past stop counting, and the spacing is over."""
+        for ref in self.client.zrange(keys.sends(DEFAULT_LANE), 0, -1):
+            self.client.zadd(keys.sends(DEFAULT_LANE), {str(ref): 1})
+        self.client.hdel(keys.lane(DEFAULT_LANE), "next_ms", "not_before_ms")
+
+    def let_expire(self, job_id: str) -> None:
+        """Do what the server does when a job's time is over."""
+        cell = self.cell()
+        names = [keys.job(job_id), *(keys.attempt(job_id, item.number) for item in cell.attempts)]
+        ours = [name for name in names if name in cell.values]
+        assert all(cell.ttl_ms[name] >= 0 for name in ours), "it is still alive"
+        self.client.delete(*ours)
+
+    async def trim(self, tenant: str = "a", *, rounds: int = 4) -> None:
+        """Let the tenant's trimming timer go off as often as it has statuses to go through."""
+        for _ in range(rounds):
+            await self.sweep(*(f"t:{name}" for name in self.cell().due("t") if name.startswith(f"{tenant}:")))
+
+    def events(self, job_id: str) -> list[str]:
+        """Give the types of the events told of a job, oldest first."""
+        told = sorted(self.cell().under("event:"))
+        return [record["type"] for _, record in told if record["job"] == job_id]
+
+
+@asynccontextmanager
+async def real_store(url: str) -> AsyncIterator[Store]:
+    """Open the store on a real server."""
+    connection = connect(url)
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        yield Store(connection, client)
+    await connection.aclose()
+
+
+@asynccontextmanager
+async def fake_store(patch: Callable[[object, str, object], None]) -> AsyncIterator[Store]:
+    """Open the store on fakeredis, which runs the scripts themselves but knows no flags' line (`#!lua …`)."""
+    bare = {name: text.partition("\n")[2] for name, text in scripts.sources.__wrapped__().items()}
+    shas = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in bare.items()}
+    patch(scripts, "sources", lambda: bare)
+    patch(scripts, "digests", lambda: shas)
+    server = FakeServer(version=(8,), server_type="valkey")
+    connection = FakeAsyncRedis(server=server, decode_responses=True)
+    yield Store(connection, FakeRedis(server=server, decode_responses=True))
+    await connection.aclose()
