@@ -147,9 +147,11 @@ class Store:
         return int(str(self.client.hget(keys.lane(DEFAULT_LANE), "used") or 0))
 
     def pass_the_window(self) -> None:
-        """Let a minute pass: reservations of the past stop counting, and the spacing is over."""
-        for ref in self.client.zrange(keys.sends(DEFAULT_LANE), 0, -1):
-            self.client.zadd(keys.sends(DEFAULT_LANE), {str(ref): 1})
+        """Let a minute pass: what was sent and answered stops counting against the rate, and the spacing is over."""
+        cell = self.cell()
+        under_way = {item.record["send_ref"] for item in cell.attempts if item.state in ("admitted", "submitting")}
+        for ref in set(cell.at(keys.sends(DEFAULT_LANE))) - under_way:
+            self.client.zadd(keys.sends(DEFAULT_LANE), {ref: 1})
         self.client.hdel(keys.lane(DEFAULT_LANE), "next_ms", "not_before_ms")
 
     def let_expire(self, job_id: str) -> None:
