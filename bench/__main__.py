@@ -1,0 +1,77 @@
+"""`python -m bench [measurement …]`: run the measurements (default: all) and write the table."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import latency, memory, startup
+from bench.figures import BenchError, Outcome
+from bench.machine import ROOT, surroundings
+from bench.results import save, write_table
+
+Measurement = Callable[[], Outcome]
+NAMES = ("latency", "memory", "startup")
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[MEASUREMENT]...", help=", ".join(NAMES))] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Jobs of each case of `latency`.")] = 200,
+    rate: Annotated[list[float] | None, typer.Option(min=0.1, help="Jobs a second; one case each.")] = None,
+    inference: Annotated[
+        list[str] | None, typer.Option(metavar="MIN:MAX", help="Seconds upstream takes; one case each.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where results are written.")] = ROOT / "bench" / "results",
+    quick: Annotated[bool, typer.Option(help="Run every part on next to nothing; its figures mean nothing.")] = False,
+) -> None:
+    """Measure on real processes and write one JSON file a measurement and the table of the latest ones."""
+    wanted = names or list(NAMES)
+    if unknown := sorted(set(wanted) - set(NAMES)):
+        raise typer.BadParameter(f"{', '.join(unknown)}; there are {', '.join(NAMES)}")
+    if quick and out == ROOT / "bench" / "results":
+        raise typer.BadParameter("--quick needs an --out of its own: its figures mean nothing")
+    measurements = _quick() if quick else _full(jobs, rate, inference)
+    for name in wanted:
+        started = surroundings()
+        typer.echo(f"{name} …", err=True)
+        try:
+            path = save(measurements[name](), out, started=started)
+        except BenchError as error:
+            typer.echo(f"{name}: {error}", err=True)
+            raise typer.Exit(1) from error
+        typer.echo(f"{name}: {path}", err=True)
+    typer.echo(write_table(out).read_text())
+
+
+def _full(jobs: int, rates: list[float] | None, inferences: list[str] | None) -> dict[str, Measurement]:
+    if rates is None and inferences is None:
+        loads = [(5.0, (1.0, 2.0)), (20.0, (1.0, 2.0)), (5.0, (5.0, 8.0))]
+    else:
+        loads = [(rate, _range(text)) for rate in rates or [5.0] for text in inferences or ["1:2"]]
+    cases = [latency.Case(jobs, rate, shortest, longest) for rate, (shortest, longest) in loads]
+    return {
+        "latency": lambda: latency.run(cases),
+        "memory": lambda: memory.run(memory.Load()),
+        "startup": lambda: startup.run(startup.Starts()),
+    }
+
+
+def _quick() -> dict[str, Measurement]:
+    return {
+        "latency": lambda: latency.run([latency.Case(5, 20.0, 0.1, 0.2, image_bytes=20_000, poll_min_s=0.1)]),
+        "memory": lambda: memory.run(memory.Load(jobs=2, images=3, image_bytes=500_000, poll_min_s=0.1)),
+        "startup": lambda: startup.run(startup.Starts(stack=1, processes=0)),
+    }
+
+
+def _range(text: str) -> tuple[float, float]:
+    shortest, _, longest = text.partition(":")
+    try:
+        return float(shortest), float(longest or shortest)
+    except ValueError:
+        raise typer.BadParameter(f"--inference {text}: give MIN:MAX in seconds") from None
+
+
+if __name__ == "__main__":
+    typer.run(main)

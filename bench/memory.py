@@ -1,0 +1,136 @@
+"""What a worker needs to copy big outputs: memory, time and CPU while two of the largest jobs are stored at once."""
+
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+import httpx
+
+from bench.figures import BenchError, Figure, Outcome, figure
+from bench.fleet import Fleet, running_fleet
+from bench.processes import ServiceProcess
+from bench.waiting import wait_for
+
+SAMPLE_EVERY_S = 0.05
+FINISH_TIMEOUT_S = 300.0
+MB = 1_000_000
+SMALL_IMAGE_BYTES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Jobs that complete together, and what they yield."""
+
+    jobs: int = 2
+    images: int = 15
+    image_bytes: int = 16 * MB
+    poll_min_s: float = 2.0
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        return f"{self.jobs} jobs × {self.images} outputs × {self.image_bytes / MB:g} MB"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A worker at one moment (Unix seconds)."""
+
+    at: float
+    rss_bytes: int
+    cpu_s: float
+
+
+class Sampler:
+    """Looks at a process every 50 ms from a thread while the block runs."""
+
+    def __init__(self, process: ServiceProcess) -> None:
+        self.samples: list[Sample] = []
+        self._process = process
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+
+    def __enter__(self) -> "Sampler":
+        self.sample()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+        if error is None:
+            self.sample()
+
+    def sample(self) -> None:
+        """Take one now."""
+        self.samples.append(Sample(time.time(), self._process.rss_bytes(), self._process.cpu_s()))
+
+    def _run(self) -> None:
+        while not self._done.wait(SAMPLE_EVERY_S):
+            self.sample()
+
+
+def run(load: Load) -> Outcome:
+    """Store the load on a fresh fleet that has stored one small job before."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        simulator = {"inference_min_s": 0.5, "inference_max_s": 0.5, "image_bytes": SMALL_IMAGE_BYTES}
+        with running_fleet(Path(scratch), simulator=simulator, poll_min_s=load.poll_min_s) as fleet:
+            _store(fleet, jobs=1, images=1)
+            fleet.simulator.settings(image_bytes=load.image_bytes)
+            with Sampler(fleet.worker) as sampler:
+                job_ids = _store(fleet, jobs=load.jobs, images=load.images)
+            served = fleet.simulator.stats()["served_bytes"]
+            attempts = [fleet.attempt(job_id) for job_id in job_ids]
+    _check_size(load, attempts, served)
+    raw = [asdict(sample) for sample in sampler.samples]
+    return Outcome("memory", asdict(load), _figures(load, sampler.samples, attempts), raw)
+
+
+def _store(fleet: Fleet, *, jobs: int, images: int) -> list[str]:
+    with httpx.Client(base_url=fleet.api_url, headers=fleet.headers, timeout=30) as client:
+        answers = [client.post("/v1/jobs", json=fleet.body(n, max_images=images)) for n in range(jobs)]
+    job_ids = [str(answer.raise_for_status().json()["id"]) for answer in answers]
+    wait_for(
+        lambda: fleet.receiver.arrived_at.keys() >= set(job_ids), FINISH_TIMEOUT_S, what="the webhooks", pause_s=0.05
+    )
+    fleet.receiver.check(job_ids)
+    return job_ids
+
+
+def _check_size(load: Load, attempts: list[dict[str, str]], served_bytes: int) -> None:
+    copied = sum(int(attempt["delivered"]) for attempt in attempts)
+    if copied != load.jobs * load.images or served_bytes < copied * load.image_bytes:
+        raise BenchError(f"{copied} outputs stored of {load.jobs * load.images}, {served_bytes} bytes served")
+
+
+def _figures(load: Load, samples: list[Sample], attempts: list[dict[str, str]]) -> list[Figure]:
+    starts = [int(attempt["storing_ms"]) / 1000 for attempt in attempts]
+    ends = [int(attempt["stored_ms"]) / 1000 for attempt in attempts]
+    seconds = max(ends) - min(starts)
+    together_s = max(0.0, min(ends) - max(starts))
+    megabytes = load.jobs * load.images * load.image_bytes / MB
+    during = [sample for sample in samples if min(starts) - SAMPLE_EVERY_S <= sample.at <= max(ends) + SAMPLE_EVERY_S]
+    baseline, peak = samples[0].rss_bytes / MB, max(sample.rss_bytes for sample in samples) / MB
+
+    def one(what: str, unit: str, value: float) -> Figure:
+        return figure(load.name, what, unit, round(value, 2))
+
+    def cpu(chosen: list[Sample]) -> float:
+        return chosen[-1].cpu_s - chosen[0].cpu_s if len(chosen) > 1 else samples[-1].cpu_s - samples[0].cpu_s
+
+    return [
+        one("RSS of the worker before", "MB", baseline),
+        one("RSS of the worker at its peak", "MB", peak),
+        one("added at the peak", "MB", peak - baseline),
+        one("copied", "MB", megabytes),
+        one("time", "s", seconds),
+        one("… in which all jobs were being copied", "s", together_s),
+        one("throughput", "MB/s", megabytes / seconds),
+        one("CPU of the worker meanwhile", "s", cpu(during)),
+        one("copied a CPU-second of the worker", "MB", megabytes / max(cpu(during), 0.01)),
+    ]

@@ -1,0 +1,77 @@
+"""Processes of the service, started the way a user does, in an environment that holds none of the user's settings."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+
+from bench.figures import BenchError
+from bench.machine import ROOT
+from deploy.embedded.processes import die_with_parent, stop, tail
+
+GRACE_S = 30.0
+_OURS = ("DARKROOM_", "WAVESPEED_", "AWS_", "RCLONE_")
+
+
+class ServiceProcess:
+    """A running `darkroom …`, its output kept in a file beside its working directory (so no `.env` is read)."""
+
+    def __init__(self, name: str, arguments: tuple[str, ...], *, scratch: Path, env: Mapping[str, str]) -> None:
+        self.name = name
+        self.log_path = scratch / f"{name}.log"
+        folder = scratch / name
+        folder.mkdir(parents=True, exist_ok=True)
+        self.started_at = time.time()
+        with self.log_path.open("ab") as log:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "darkroom.cli", *arguments],
+                cwd=folder,
+                env={**clean_environment(), **env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent(),
+            )
+        self._psutil = psutil.Process(self.popen.pid)
+
+    def must_run(self) -> None:
+        """Raise `BenchError` with the last output if it has ended."""
+        if self.popen.poll() is not None:
+            raise BenchError(f"{self.name} ended with {self.popen.returncode}:\n{tail(self.log_path, lines=15)}")
+
+    def output(self) -> str:
+        """Everything it has said so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def cpu_s(self) -> float:
+        """CPU seconds it has used so far, user and system."""
+        times = self._psutil.cpu_times()
+        return float(times.user + times.system)
+
+    def rss_bytes(self) -> int:
+        """Resident memory now."""
+        return int(self._psutil.memory_info().rss)
+
+    def stop(self) -> None:
+        """End it in order, hard after a grace."""
+        stop(self.popen, grace_s=GRACE_S)
+
+
+def clean_environment() -> dict[str, str]:
+    """Give this process's environment without any setting of the service, and with this checkout importable."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return ours | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def start_in(stack: ExitStack, name: str, *arguments: str, scratch: Path, env: Mapping[str, str]) -> ServiceProcess:
+    """Start a process that ends with the stack."""
+    process = ServiceProcess(name, arguments, scratch=scratch, env=env)
+    stack.callback(process.stop)
+    return process

@@ -1,0 +1,83 @@
+"""The benchmarks run from end to end, and refuse to give figures that hold nothing. How fast it is, no test asserts."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from bench.figures import BenchError, Figure, figure
+from bench.receiver import Receiver
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run every measurement on next to nothing."""
+    folder = tmp_path_factory.mktemp("results")
+    command = [sys.executable, "-m", "bench", "--quick", "--out", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=80)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    result: dict[str, Any] = orjson.loads((folder / f"{name}.json").read_bytes())
+    return result
+
+
+def test_latency_follows_every_posted_job_to_its_webhook(results: Path) -> None:
+    rows = _read(results, "latency")["raw"]
+    assert len({row["job_id"] for row in rows}) == 5
+    for row in rows:
+        assert row["posted_at"] <= row["received_at"] <= row["completed_at"] <= row["webhook_at"]
+
+
+def test_memory_is_sampled_while_every_output_is_copied(results: Path) -> None:
+    result = _read(results, "memory")
+    figures = {item["what"]: item["values"][0] for item in result["figures"]}
+    assert figures["copied"] == 3
+    assert len(result["raw"]) > 2
+    assert figures["RSS of the worker at its peak"] >= figures["RSS of the worker before"] > 0
+
+
+def test_every_result_says_where_and_on_what_it_was_measured(results: Path) -> None:
+    for name in ("latency", "memory", "startup"):
+        result = _read(results, name)
+        assert result["machine"]["cores"] >= 1
+        assert result["packages"]["celery"]
+        assert "git" in result
+        assert result["parameters"]
+
+
+def test_the_table_shows_every_measurement(results: Path) -> None:
+    table = (results / "latest.md").read_text()
+    assert [line for line in table.splitlines() if line.startswith("## ")] == ["## latency", "## memory", "## startup"]
+
+
+def test_percentiles_are_values_that_were_measured() -> None:
+    summary = Figure("case", "what", "ms", tuple(float(n) for n in range(200, 0, -1))).summary()
+    assert (summary["median"], summary["p90"], summary["p99"], summary["max"]) == (100, 180, 198, 200)
+    assert Figure("case", "what", "ms", (7.0,)).summary()["p99"] == 7
+
+
+def test_a_figure_of_nothing_is_refused() -> None:
+    with pytest.raises(BenchError, match="nothing was measured for POST"):
+        figure("case", "POST", "ms")
+
+
+@pytest.mark.parametrize("statuses", [[], ["failed"], ["completed", "completed"]], ids=["none", "failed", "two"])
+def test_jobs_that_were_not_told_of_exactly_once_as_completed_fail_the_run(statuses: list[str]) -> None:
+    receiver = Receiver("http://127.0.0.1:1/hook")
+    for status in statuses:
+        receiver.take(orjson.dumps({"data": {"id": "job_1", "status": status}}), 1.0)
+    with pytest.raises(BenchError, match="job_1"):
+        receiver.check(["job_1"])
+
+
+def test_quick_figures_never_land_among_the_results() -> None:
+    command = [sys.executable, "-m", "bench", "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "--out" in done.stderr
