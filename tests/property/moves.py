@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import precondition, rule
 
-from darkroom.jobs import DEFAULT_EVENTS, JobError, JobRequest, Webhook
+from darkroom.jobs import DEFAULT_EVENTS, JobError, JobRequest, Priority, Webhook
 from darkroom.line.lanes import DEFAULT_LANE
 from darkroom.store import keys
 from darkroom.store.attempts import Moved
@@ -39,7 +39,7 @@ class Moves(StoreMachine):
         room=st.sampled_from([1000, 1000, 1000, 2]),
     )
     def enqueue(
-        self, tenant: str, images: int, priority: str, webhook: Webhook | None, expires_in: int | None, room: int
+        self, tenant: str, images: int, priority: Priority, webhook: Webhook | None, expires_in: int | None, room: int
     ) -> None:
         request = JobRequest(
             prompt="ein Fuchs 🦊", max_images=images, priority=priority, webhook=webhook, expires_in=expires_in

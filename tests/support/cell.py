@@ -55,17 +55,20 @@ class Cell:
             pipe.type(name)
             pipe.pttl(name)
         answers = pipe.execute()
-        types, lives = answers[::2], answers[1::2]
-        for name, kind in zip(names, types, strict=True):
+        types, lives = dict(zip(names, answers[::2], strict=True)), dict(zip(names, answers[1::2], strict=True))
+        names = [name for name in names if types[name] != "none"]  # a flag may lapse meanwhile
+        for name in names:
+            kind = types[name]
             if kind == "zset":
                 pipe.zrange(name, 0, -1, withscores=True)
             else:
                 getattr(pipe, _READERS[kind])(name)
-        values = [
-            {member: float(score) for member, score in value} if kind == "zset" else value
-            for kind, value in zip(types, pipe.execute(), strict=True)
-        ]
-        return cls(dict(zip(names, values, strict=True)), dict(zip(names, lives, strict=True)))
+        values = {
+            name: dict(value) if types[name] == "zset" else value
+            for name, value in zip(names, pipe.execute(), strict=True)
+            if value
+        }
+        return cls(values, {name: lives[name] for name in values})
 
     def under(self, prefix: str) -> Iterator[tuple[str, Any]]:
         """Give what stands under a prefix of our keys, by the rest of the name."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-import redis
 from fakeredis import FakeAsyncRedis, FakeRedis, FakeServer
+from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
 from darkroom.jobs import JobError, JobRequest
@@ -34,7 +34,7 @@ class Store:
     """Every port over one Redis. `client` is a second, blocking connection that looks behind the scripts."""
 
     redis: Redis
-    client: "redis.Redis"
+    client: BlockingRedis
     jobs: JobStore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -177,7 +177,7 @@ class Store:
 async def real_store(url: str) -> AsyncIterator[Store]:
     """Open the store on a real server."""
     connection = connect(url)
-    with redis.Redis.from_url(url, decode_responses=True) as client:
+    with BlockingRedis.from_url(url, decode_responses=True) as client:
         yield Store(connection, client)
     await connection.aclose()
 
