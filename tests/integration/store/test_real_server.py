@@ -54,7 +54,7 @@ async def test_full_server_takes_no_new_work_but_loses_no_paid_one(store: Store)
     await store.jobs.cancel(canceled)
     fill(store)
     for refused in (store.post(), store.admit(), store.jobs.retry(canceled)):
-        with pytest.raises(ResponseError, match="OOM|memory"):
+        with pytest.raises(ResponseError, match=r"OOM|memory"):
             await refused
     await store.attempts.unadmit([admitted])
     assert await store.accept(submitting, "p1") is Moved.DONE
