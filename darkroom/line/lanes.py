@@ -96,6 +96,11 @@ class LaneStore:
         ]
         return {"depth": counts.get("*|jobs", 0), "tenants": shown}
 
+    async def sign_of_life(self, worker: str, sign: dict[str, Any], *, forget_after_s: float) -> int:
+        """Note that a worker lives (`sign` holds `alive_at_ms`); gives how many others were dropped as long gone."""
+        text = orjson.dumps(sign).decode()
+        return int(await self.scripts.call("sign_of_life", worker, text, int(forget_after_s * 1000)))
+
     async def workers(self) -> dict[str, dict[str, Any]]:
         """Give each worker's last sign of life: `{alive_at_ms, queues, …}` by name."""
         raw = await read_hash(self.redis, keys.WORKERS)

@@ -81,6 +81,13 @@ async def test_refused_rate_waits_and_slows_and_recovers(store: Store) -> None:
     assert float(str(store.client.hget(keys.lane(DEFAULT_LANE), "pace"))) > slowed
 
 
+async def test_long_wait_for_the_rate_does_not_put_off_a_probe(store: Store) -> None:
+    await store.lanes.pause(DEFAULT_LANE, "auth", probe_s=15)
+    planned = store.cell().at(keys.DUE)["l:default"]
+    await store.lanes.slow(DEFAULT_LANE, wait_s=3600, job_id="job_1", cost=1)
+    assert store.cell().at(keys.DUE)["l:default"] == planned
+
+
 async def test_refusals_of_a_job_too_heavy_for_the_account_are_counted(store: Store) -> None:
     await store.limits(rate=4)
     ticket = await store.submitting(max_images=15)
