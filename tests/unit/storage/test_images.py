@@ -44,7 +44,7 @@ def test_no_cut_of_a_head_is_an_error_or_a_wrong_size(name: str) -> None:
     [
         (b"", "nothing"),
         (b"GIF89a" + bytes(32), "image/gif"),
-        (b"RIFF\x10\x00\x00\x00WAVEfmt " + bytes(32), "audio/wave"),
+        (b"RIFF\x10\x00\x00\x00WAVEfmt " + bytes(32), "audio/wav"),
         (b"<!DOCTYPE html><html></html>", "text/html"),
         (b"\x89PNG", ""),
         (b"\x00" * 64, ""),
