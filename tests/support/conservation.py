@@ -58,7 +58,7 @@ def a_queued_job_waits_or_is_admitted(cell: Cell) -> Iterator[str]:
             yield f"{job_id} ({job['status']}, admitted: {admitted}) is in {waiting[job_id]} flows"
         if admitted and job["status"] != "queued":
             yield f"{job_id} is {job['status']} although its attempt is only admitted"
-        if expected and flow[job_id] != float(job["seq"]):
+        if expected and flow.get(job_id) != float(job["seq"]):
             yield f"{job_id} has lost its place"
     yield from (f"{job_id} waits without a record" for job_id in waiting if job_id not in cell.jobs)
 

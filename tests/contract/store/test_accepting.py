@@ -20,6 +20,15 @@ async def test_accepted_job_waits_with_its_request_and_first_event(store: Store)
     assert view["cost"]["estimated"] == 0.12
 
 
+@pytest.mark.parametrize("max_images", [1, 15])
+async def test_record_given_with_the_acceptance_shows_what_reading_shows(store: Store, max_images: int) -> None:
+    await store.post()
+    request = JobRequest(prompt="ü", max_images=max_images, webhook=Webhook(url="https://e.com"), expires_in=60)
+    accepted = await store.jobs.enqueue("a", request)
+    assert accepted.record is not None
+    assert job_view(accepted.record) == job_view(await store.read(accepted.job_id))
+
+
 async def test_request_that_names_no_events_shows_them_as_null(store: Store) -> None:
     job_id = await store.post(webhook={"url": "https://example.com/hook"})
     assert "events" not in (await store.read(job_id)).job["request"]

@@ -17,8 +17,6 @@ CONSTANTS = re.findall(r"^local K_(\w+) =", LIBRARY, re.MULTILINE)
 BUILT_INLINE = {"idempotency": "idem:", "IDS": "ids"}
 """Keys that one script alone needs, built where it does."""
 
-UNKNOWN_TO_SCRIPTS = {"WORKERS"}
-
 
 @pytest.fixture(scope="module")
 def lua() -> Any:
@@ -49,7 +47,7 @@ def test_every_key_is_known_to_both() -> None:
     builders = {name for name, _ in inspect.getmembers(keys, inspect.isfunction)}
     constants = {name for name in vars(keys) if name.isupper()} - {"ROOT", "PERMANENT"}
     assert builders == set(BUILDERS) | {"idempotency"}
-    assert constants == set(CONSTANTS) | {"IDS"} | UNKNOWN_TO_SCRIPTS
+    assert constants == set(CONSTANTS) | {"IDS"}
 
 
 def test_scripts_build_no_other_keys() -> None:
