@@ -9,6 +9,7 @@ import httpx
 import pytest
 import redis
 
+from darkroom import messages
 from darkroom.jobs import Job
 from darkroom.store import keys
 from tests.support.api import RunningApi
@@ -27,6 +28,8 @@ FULL = {
     "expires_in": 60,
     "custom_id": "panel-17",
 }
+
+QUEUE = f"{messages.KEY_PREFIX}{messages.QUEUES[messages.DISPATCH]}"
 
 
 def test_a_job_is_answered_as_the_contract_shows_it(acme: httpx.Client) -> None:
@@ -65,9 +68,9 @@ def test_the_place_in_the_line_counts_from_one(acme: httpx.Client) -> None:
 def test_a_job_wakes_dispatch_by_one_message_that_celery_reads(acme: httpx.Client, redis_client: redis.Redis) -> None:
     for _ in range(5):
         acme.post("/v1/jobs", json={"prompt": "x"})
-    wait_until(lambda: redis_client.llen("dispatch"), what="a message in the queue dispatch")
-    assert redis_client.llen("dispatch") == 1
-    message = json.loads(str(redis_client.lindex("dispatch", 0)))
+    wait_until(lambda: redis_client.llen(QUEUE), what="a message in the queue")
+    assert redis_client.llen(QUEUE) == 1
+    message = json.loads(str(redis_client.lindex(QUEUE, 0)))
     assert message["headers"]["task"] == "darkroom.dispatch"
     assert message["content-type"] == "application/json"
     assert json.loads(base64.b64decode(message["body"]))[0] == [1]
