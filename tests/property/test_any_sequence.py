@@ -20,7 +20,7 @@ from tests.property.model import ModelJob
 from tests.property.moves import Moves, ages, picks, webhooks
 from tests.support.cell import Cell
 
-EXAMPLES = int(os.environ.get("DARKROOM_PROPERTY_EXAMPLES", "50"))
+EXAMPLES = int(os.environ.get("DARKROOM_PROPERTY_EXAMPLES", "60"))
 STEPS = int(os.environ.get("DARKROOM_PROPERTY_STEPS", "40"))
 DAY_MS = 24 * HOUR_MS
 
@@ -28,17 +28,14 @@ DAY_MS = 24 * HOUR_MS
 class Everything(Moves):
     """Adds what time, operators and receivers of webhooks do."""
 
-    @initialize(
-        jobs=st.lists(
-            st.tuples(st.sampled_from([1, 4]), webhooks, st.sampled_from([None, 60])), min_size=1, max_size=3
-        ),
-        steps=st.lists(st.integers(0, 5), min_size=3, max_size=3),
-    )
-    def begin_in_the_middle(self, jobs: list[tuple[int, Webhook | None, int | None]], steps: list[int]) -> None:
-        for images, webhook, expires_in in jobs:
-            self.enqueue("a", images, "normal", webhook, expires_in, 1000)
-        for pick in range(len(jobs)):
-            self.advance(pick, steps[pick])
+    @initialize(begun=st.lists(st.tuples(webhooks, st.integers(0, 5), st.booleans()), min_size=1, max_size=3))
+    def begin_in_the_middle(self, begun: list[tuple[Webhook | None, int, bool]]) -> None:
+        """Start with jobs that have gone some of their way, some of them canceled there."""
+        for pick, (webhook, steps, canceled) in enumerate(begun):
+            self.enqueue("a", 2, "normal", webhook, None, 1000)
+            self.advance(pick, steps)
+            if canceled:
+                self.cancel(pick)
 
     @precondition(lambda self: self.model)
     @rule(pick=picks, steps=st.integers(1, 5))
