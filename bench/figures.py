@@ -38,6 +38,8 @@ class Outcome:
     parameters: dict[str, Any]
     figures: list[Figure]
     raw: list[dict[str, Any]] = field(default_factory=list)
+    complaints: dict[str, int] = field(default_factory=dict)
+    """What the service warned of meanwhile, and how often."""
 
 
 class BenchError(RuntimeError):

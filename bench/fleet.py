@@ -3,6 +3,7 @@
 Only the webhook receiver and the load run in the benchmark's own process.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ class Fleet:
     def body(self, number: int, **fields: Any) -> dict[str, Any]:
         """Give a job request whose webhook is the receiver."""
         return {"prompt": f"bench panel {number}", "max_images": 1, "webhook": {"url": self.receiver.url}} | fields
+
+    def complaints(self) -> Counter[str]:
+        """Count what the service has warned of so far: it often explains an outlier."""
+        return self.worker.complaints() + self.api.complaints()
 
     def attempt(self, job_id: str) -> dict[str, str]:
         """Read the record of a job's first attempt: its moments in Unix milliseconds by Redis' clock."""

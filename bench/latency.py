@@ -1,6 +1,7 @@
 """What Darkroom adds to a job's time: from POST to upstream's door, and from upstream's completion to the webhook."""
 
 import tempfile
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,15 +35,16 @@ def run(cases: list[Case]) -> Outcome:
     """Run each case on a fleet of its own."""
     figures: list[Figure] = []
     raw: list[dict[str, Any]] = []
+    complaints: Counter[str] = Counter()
     for case in cases:
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-            rows, cpu = _run_case(case, Path(scratch))
+            rows, cpu = _run_case(case, Path(scratch), complaints)
         figures += _figures(case, rows, cpu)
         raw += [{"case": case.name, **row} for row in rows]
-    return Outcome("latency", {"cases": [asdict(case) for case in cases]}, figures, raw)
+    return Outcome("latency", {"cases": [asdict(case) for case in cases]}, figures, raw, complaints)
 
 
-def _run_case(case: Case, scratch: Path) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def _run_case(case: Case, scratch: Path, complaints: Counter[str]) -> tuple[list[dict[str, Any]], dict[str, float]]:
     simulator = {
         "inference_min_s": case.inference_min_s,
         "inference_max_s": case.inference_max_s,
@@ -59,6 +61,7 @@ def _run_case(case: Case, scratch: Path) -> tuple[list[dict[str, Any]], dict[str
         )
         fleet.receiver.check([job.job_id for job in posted])
         used = {process.name: process.cpu_s() - before[process.name] for process in (fleet.worker, fleet.api)}
+        complaints.update(fleet.complaints())
         return _rows(fleet, posted), used
 
 

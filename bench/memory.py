@@ -85,10 +85,11 @@ def run(load: Load) -> Outcome:
             with Sampler(fleet.worker) as sampler:
                 job_ids = _store(fleet, jobs=load.jobs, images=load.images)
             served = fleet.simulator.stats()["served_bytes"]
+            complaints = fleet.complaints()
             attempts = [fleet.attempt(job_id) for job_id in job_ids]
     _check_size(load, attempts, served)
     raw = [asdict(sample) for sample in sampler.samples]
-    return Outcome("memory", asdict(load), _figures(load, sampler.samples, attempts), raw)
+    return Outcome("memory", asdict(load), _figures(load, sampler.samples, attempts), raw, complaints)
 
 
 def _store(fleet: Fleet, *, jobs: int, images: int) -> list[str]:

@@ -4,10 +4,13 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import orjson
 import psutil
 
 from bench.figures import BenchError
@@ -49,6 +52,18 @@ class ServiceProcess:
         """Everything it has said so far."""
         return self.log_path.read_text(errors="replace")
 
+    def complaints(self) -> Counter[str]:
+        """Count the warnings and errors it has logged (as JSON), by event and reason; times and ids are left out."""
+        found: Counter[str] = Counter()
+        for line in self.output().splitlines():
+            said = _parsed(line)
+            if said.get("level") in ("warning", "error", "critical"):
+                reason = (
+                    said.get("why") or said.get("error") or str(said.get("exception", "")).strip().rpartition("\n")[2]
+                )
+                found[": ".join(filter(None, [self.name, said["event"], reason]))] += 1
+        return found
+
     def cpu_s(self) -> float:
         """CPU seconds it has used so far, user and system."""
         times = self._psutil.cpu_times()
@@ -61,6 +76,14 @@ class ServiceProcess:
     def stop(self) -> None:
         """End it in order, hard after a grace."""
         stop(self.popen, grace_s=GRACE_S)
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        said = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def clean_environment() -> dict[str, str]:

@@ -22,6 +22,7 @@ def save(outcome: Outcome, folder: Path, *, started: dict[str, Any]) -> Path:
         **started,
         "parameters": outcome.parameters,
         "figures": [asdict(figure) | {"summary": figure.summary()} for figure in outcome.figures],
+        "complaints": outcome.complaints,
         "raw": outcome.raw,
     }
     path.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
@@ -33,7 +34,7 @@ def write_table(folder: Path) -> Path:
     results = [orjson.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
     parts = ["# Latest measurements\n", "What each figure means and how it is taken: [METHOD.md](../METHOD.md).\n"]
     for result in results:
-        parts += [f"## {result['name']}\n", _where(result), _table(result["figures"])]
+        parts += [f"## {result['name']}\n", _where(result), _table(result["figures"]), *_complaints(result)]
     path = folder / TABLE
     path.write_text("\n".join(parts))
     return path
@@ -50,6 +51,10 @@ def _where(result: dict[str, Any]) -> str:
         f"{machine['memory_gib']} GiB, {machine['system']}, Python {result['python']}, "
         f"load {machine['load_1m']} before the run.\n"
     )
+
+
+def _complaints(result: dict[str, Any]) -> list[str]:
+    return [f"- logged {times} ×: {what}" for what, times in result["complaints"].items()] + [""]
 
 
 def _table(figures: list[dict[str, Any]]) -> str:
