@@ -27,9 +27,9 @@ _MESSAGES = {
     "model_attributes_type": "must be an object",
     "greater_than_equal": "must be {ge} or more",
     "less_than_equal": "must be {le} or less",
-    "string_too_short": "must have {min_length} characters or more",
+    "string_too_short": "must not be empty",
     "string_too_long": "must have {max_length} characters or fewer",
-    "too_short": "must have {min_length} entries or more",
+    "too_short": "must have at least {min_length} of them",
     "too_long": "must have {max_length} entries or fewer",
     "literal_error": "must be one of {expected}",
 }
@@ -65,7 +65,13 @@ def _message(error: Mapping[str, Any], model: type[BaseModel] | None) -> str:
     if kind == "value_error":
         return str(error["msg"]).removeprefix("Value error, ")
     template = _MESSAGES.get(kind)
-    return template.format(**error.get("ctx", {})) if template else _lower(str(error["msg"]))
+    limits = {name: _plain(value) for name, value in error.get("ctx", {}).items()}
+    return template.format(**limits) if template else _lower(str(error["msg"]))
+
+
+def _plain(value: object) -> object:
+    """Give 60.0 as 60, which is how one would write it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _unknown(loc: Sequence[str | int], model: type[BaseModel] | None) -> str:

@@ -34,6 +34,17 @@ AREAS: tuple[type[AreaSettings], ...] = (
 
 Area = TypeVar("Area", bound=AreaSettings)
 
+_MESSAGES = {
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
+    "greater_than_equal": "must be {ge:g} or more",
+    "less_than_equal": "must be {le:g} or less",
+    "literal_error": "must be one of {expected}",
+    "string_too_short": "must not be empty",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -71,9 +82,11 @@ def load_settings() -> Settings:
 
 
 def _lines(error: ValidationError) -> list[str]:
-    lines = []
+    """Give one line a variable: of a wrong list the first of its wrong entries says enough."""
+    lines: dict[str, str] = {}
     for item in error.errors(include_url=False, include_input=False):
-        message = item["msg"].removeprefix("Value error, ")
+        template = _MESSAGES.get(item["type"])
+        message = template.format(**item.get("ctx", {})) if template else item["msg"].removeprefix("Value error, ")
         variable = str(item["loc"][0]) if item["loc"] else ""
-        lines.append(f"{variable}: {message}" if variable else message)
-    return lines
+        lines.setdefault(variable or message, f"{variable}: {message}" if variable else message)
+    return list(lines.values())
