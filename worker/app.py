@@ -14,6 +14,8 @@ from darkroom.telemetry.logs import configure_logging
 from worker.bootstep import ReactorStep
 from worker.tasks import Runtime, register
 
+BROKER_TIMEOUT_S = 5.0
+
 
 class DarkroomCelery(Celery):
     """A Celery application that knows its settings and, in a worker process, the reactor its tasks run in."""
@@ -56,7 +58,11 @@ def make_app(settings: Settings) -> DarkroomCelery:
 
 def _transport_options(broker_url: str) -> dict[str, Any]:
     options = messages.broker_options(broker_url)
-    return options | {"socket_keepalive": True, "health_check_interval": 25} if options else {}
+    if not options:
+        return {}
+    # Without timeouts a broker that falls silent holds publishing, and the worker's leaving, for ever.
+    limits = {"socket_timeout": BROKER_TIMEOUT_S, "socket_connect_timeout": BROKER_TIMEOUT_S}
+    return options | limits | {"socket_keepalive": True, "health_check_interval": 25}
 
 
 def _load() -> Settings:

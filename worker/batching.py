@@ -13,13 +13,17 @@ log = get_logger(__name__)
 class Batcher(Generic[Item]):
     """Calls `handle` with up to `most` items at a time, one call after another.
 
-    A failed call drops its items: each of them has an entry in the due set that brings it back.
+    A failed call drops its items, and past `keep` waiting ones new ones are dropped: each of them has an entry in the
+    due set that brings it back.
     """
 
-    def __init__(self, name: str, handle: Callable[[list[Item]], Awaitable[None]], *, most: int) -> None:
+    def __init__(
+        self, name: str, handle: Callable[[list[Item]], Awaitable[None]], *, most: int, keep: int = 10_000
+    ) -> None:
         self._name = name
         self._handle = handle
         self._most = most
+        self._keep = keep
         self._items: list[Item] = []
         self._filled = asyncio.Event()
         self._idle = asyncio.Event()
@@ -27,6 +31,8 @@ class Batcher(Generic[Item]):
 
     def add(self, item: Item) -> None:
         """Take an item; never waits."""
+        if len(self._items) >= self._keep:
+            return
         self._items.append(item)
         self._idle.clear()
         self._filled.set()

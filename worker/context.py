@@ -76,7 +76,7 @@ class Context:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self.publisher.close()
+        self.publisher.close()
         for session in self.sessions:
             await session.close()
         await self.redis.aclose()

@@ -7,6 +7,8 @@ that fails is logged and counted, and the next one comes; if it can't go on at a
 import asyncio
 from dataclasses import dataclass
 
+from redis.exceptions import ReadOnlyError
+
 from darkroom.store.attempts import Ticket
 from darkroom.store.connection import UNAVAILABLE
 from darkroom.telemetry.logs import get_logger
@@ -49,6 +51,7 @@ class Poller:
         )
         self._looked = Batcher[Looked]("looked", self._apply, most=200)
         self._looking: dict[str, asyncio.Task[None]] = {}
+        self._probing: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._wake = asyncio.Event()
         self._next_dispatch_ms = 0
@@ -66,11 +69,16 @@ class Poller:
             group.create_task(self._sweep_forever())
 
     async def stop(self) -> None:
-        """Lease nothing more and finish what was looked at."""
+        """Lease nothing more; looks get as long as their lease to end, and what they found is applied."""
         self._leasing = False
         self._wake.set()
         if self._looking:
-            await asyncio.wait(self._looking.values(), timeout=LOOK_LEASE_MS / 1000)
+            _, late = await asyncio.wait(self._looking.values(), timeout=LOOK_LEASE_MS / 1000)
+            for look in late:
+                look.cancel()
+        for probing in self._probing.values():
+            probing.cancel()
+        self._reconciler.stop()
         await self._looked.drained()
 
     async def _sweep_forever(self) -> None:
@@ -78,7 +86,7 @@ class Poller:
             pause_s = LONGEST_S
             try:
                 pause_s = await self._sweep()
-            except UNAVAILABLE as error:
+            except (*UNAVAILABLE, ReadOnlyError) as error:
                 log.warning("sweep.store_unavailable", error=str(error))
                 pause_s = 1.0
             except Exception:
@@ -95,36 +103,42 @@ class Poller:
         self._ctx.clock.set(due.now_ms)
         for unreadable in due.unknown:
             log.error("due.unreadable", entry=unreadable)
-        await self._take_attempts(due)
-        for delivery in due.deliveries:
-            self._ctx.publisher.notify(delivery)
-        if due.deadlines:
-            await self._ctx.timers.expire(due.deadlines)
-        for lane in due.lanes:
-            await probe(self._ctx, lane)
-        await self._raise_dispatch(due)
+        self._start(due)
+        await self._move_all(due)
         if due.count == SWEEP_MOST:
             return 0.0
         if due.next_ms is None:
             return LONGEST_S
         return min(max((due.next_ms - due.now_ms) / 1000, SHORTEST_S), LONGEST_S)
 
-    async def _take_attempts(self, due: Due) -> None:
+    def _start(self, due: Due) -> None:
+        """Start what goes on by itself; nothing here waits or fails, so that no entry suffers for another."""
+        for entry in due.attempts:
+            if entry.state == "generating":
+                self._start_look(entry)
+            elif entry.state == "storing":
+                self._ctx.publisher.store(entry.ticket)
+        for delivery in due.deliveries:
+            self._ctx.publisher.notify(delivery)
+        for lane in due.lanes:
+            self._start_probe(lane)
+        unconfirmed = [entry for entry in due.attempts if entry.state == "unconfirmed"]
+        if unconfirmed:
+            self._reconciler.start(unconfirmed)
+
+    async def _move_all(self, due: Due) -> None:
+        """Make the moves that are due themselves; all are tried before a failed one raises."""
+        moves = [self._submit_lapsed(entry) for entry in due.attempts if entry.state == "submitting"]
         unsent = [entry.ticket for entry in due.attempts if entry.state == "admitted"]
         if unsent:
             log.warning("jobs.unadmitted", jobs=len(unsent))
-            await self._ctx.attempts.unadmit(unsent)
-        unconfirmed = [entry for entry in due.attempts if entry.state == "unconfirmed"]
-        for entry in due.attempts:
-            match entry.state:
-                case "generating":
-                    self._start_look(entry)
-                case "storing":
-                    self._ctx.publisher.store(entry.ticket)
-                case "submitting":
-                    await self._submit_lapsed(entry)
-        if unconfirmed:
-            self._reconciler.start(unconfirmed)
+            moves.append(self._ctx.attempts.unadmit(unsent))
+        if due.deadlines:
+            moves.append(self._ctx.timers.expire(due.deadlines))
+        moves.append(self._raise_dispatch(due))
+        for result in await asyncio.gather(*moves, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
 
     async def _submit_lapsed(self, entry: DueAttempt) -> None:
         moved = await self._ctx.attempts.unknown(
@@ -136,11 +150,26 @@ class Poller:
         if (due.line_depth or due.lanes) and (due.lanes or due.now_ms >= self._next_dispatch_ms):
             self._next_dispatch_ms = due.now_ms + DISPATCH_EVERY_MS
             if await self._ctx.line.raise_wake():
-                await self._ctx.publisher.dispatch()
+                self._ctx.publisher.dispatch()
+
+    def _start_probe(self, lane: str) -> None:
+        """Try a lane beside the sweeps: an upstream that hangs takes a minute to say so."""
+        if lane not in self._probing:
+            task = asyncio.create_task(self._probe(lane))
+            self._probing[lane] = task
+            task.add_done_callback(lambda _: self._probing.pop(lane, None))
+
+    async def _probe(self, lane: str) -> None:
+        try:
+            await probe(self._ctx, lane)
+        except UNAVAILABLE as error:
+            log.warning("probe.store_unavailable", lane=lane, error=str(error))
+        except Exception:
+            log.exception("probe.crashed", lane=lane)
 
     def _start_look(self, entry: DueAttempt) -> None:
         member = entry.ticket.due_member
-        if member in self._looking:
+        if member in self._looking or not self._leasing:
             return
         task = asyncio.create_task(self._look(entry))
         self._looking[member] = task
@@ -168,12 +197,13 @@ class Poller:
             await self._ctx.timers.reschedule(again)
         if any(isinstance(item.decision, Again) and item.decision.unauthorized for item in looked):
             await self._pause_for_key()
-        handed = await asyncio.gather(*(self._move(item) for item in rest))
-        for ticket in handed:
-            if ticket is not None:
-                self._ctx.publisher.store(ticket)
+        for moved in await asyncio.gather(*(self._move(item) for item in rest), return_exceptions=True):
+            if isinstance(moved, Ticket):
+                self._ctx.publisher.store(moved)
+            elif moved is not None:
+                log.error("look.not_applied", exc_info=moved)
         if rest and await self._ctx.line.raise_wake():
-            await self._ctx.publisher.dispatch()
+            self._ctx.publisher.dispatch()
 
     async def _move(self, item: Looked) -> Ticket | None:
         ticket, polls = item.entry.ticket, item.entry.polls + 1

@@ -1,4 +1,7 @@
-"""Publishes Celery messages from the reactor: kombu blocks, so a thread of its own does it, in chunks."""
+"""Publishes Celery messages from the reactor: kombu blocks, so a thread of its own does it, in chunks.
+
+Nobody waits for a broker without bound: a message that can't be published in time is made good by the due set.
+"""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -9,18 +12,33 @@ from celery import Celery
 from darkroom import messages
 from darkroom.store.attempts import Ticket
 from darkroom.store.records import SCHEMA_VERSION
+from darkroom.telemetry.logs import get_logger
 from darkroom.timers import DueDelivery
 from worker.batching import Batcher
 
+LIMIT_S = 10.0
+"""How long a message may take to be published; past it nobody waits, and one not yet begun is dropped."""
+
+KEEP = 1_000
+"""Most calls of one kind that wait; while the broker is away they would pile up and flood it afterwards."""
+
+log = get_logger(__name__)
+
 
 class Publisher:
-    """Sends wake-up calls. A message that can't be published is made good by the due set."""
+    """Sends wake-up calls."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, *, limit_s: float = LIMIT_S) -> None:
         self._app = app
+        self._limit_s = limit_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publish")
-        self._store = Batcher[Ticket]("store", self._publish_store, most=messages.CHUNK)
-        self._notify = Batcher[DueDelivery]("notify", self._publish_notify, most=messages.CHUNK)
+        self._dispatch = Batcher[None]("dispatch", self._publish_dispatch, most=KEEP, keep=KEEP)
+        self._store = Batcher[Ticket]("store", self._publish_store, most=messages.CHUNK, keep=KEEP)
+        self._notify = Batcher[DueDelivery]("notify", self._publish_notify, most=messages.CHUNK, keep=KEEP)
+
+    def dispatch(self) -> None:
+        """Call for the line to be looked at; calls made while one is being published become one."""
+        self._dispatch.add(None)
 
     def store(self, ticket: Ticket) -> None:
         """Call for an attempt's outputs to be stored."""
@@ -30,24 +48,31 @@ class Publisher:
         """Call for one attempt at a delivery."""
         self._notify.add(delivery)
 
-    async def submit(self, tickets: list[Ticket]) -> None:
-        """Call for these admitted jobs to be sent."""
+    async def submit(self, tickets: list[Ticket]) -> list[Ticket]:
+        """Call for these admitted jobs to be sent; gives those that the broker did not take in time."""
         for start in range(0, len(tickets), messages.CHUNK):
-            await self._send(messages.SUBMIT, messages.pack_tickets(tickets[start : start + messages.CHUNK]))
-
-    async def dispatch(self) -> None:
-        """Call for the line to be looked at."""
-        await self._send(messages.DISPATCH, [SCHEMA_VERSION])
+            chunk = tickets[start : start + messages.CHUNK]
+            if not await self._send(messages.SUBMIT, messages.pack_tickets(chunk)):
+                return tickets[start:]
+        return []
 
     async def run(self) -> None:
         """Publish until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._store.run())
-            group.create_task(self._notify.run())
+            for batcher in (self._dispatch, self._store, self._notify):
+                group.create_task(batcher.run())
 
-    async def close(self) -> None:
-        """Publish what is left, then let the thread go."""
+    async def drained(self) -> None:
+        """Wait until everything that was called for has been published or given up."""
+        for batcher in (self._dispatch, self._store, self._notify):
+            await batcher.drained()
+
+    def close(self) -> None:
+        """Let the thread go."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _publish_dispatch(self, _: list[None]) -> None:
+        await self._send(messages.DISPATCH, [SCHEMA_VERSION])
 
     async def _publish_store(self, tickets: list[Ticket]) -> None:
         await self._send(messages.STORE, messages.pack_tickets(tickets))
@@ -55,8 +80,14 @@ class Publisher:
     async def _publish_notify(self, deliveries: list[DueDelivery]) -> None:
         await self._send(messages.NOTIFY, messages.pack_deliveries(deliveries))
 
-    async def _send(self, task: str, args: list[Any]) -> None:
+    async def _send(self, task: str, args: list[Any]) -> bool:
         def publish() -> None:
             self._app.send_task(task, args=args, queue=messages.QUEUES[task], ignore_result=True, retry=False)
 
-        await asyncio.get_running_loop().run_in_executor(self._thread, publish)
+        try:
+            publishing = asyncio.get_running_loop().run_in_executor(self._thread, publish)
+            await asyncio.wait_for(publishing, self._limit_s)
+        except Exception as error:  # kombu raises each transport's own; the due set makes up for all of them
+            log.warning("publish.failed", task=task, error=type(error).__name__)
+            return False
+        return True

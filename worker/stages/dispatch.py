@@ -12,7 +12,7 @@ async def dispatch(ctx: Context) -> None:
     """Admit jobs until the line, a limit or the lane's state says stop.
 
     The wake flag is cleared first, so that a job that arrives meanwhile raises it again. Admitted jobs that no worker
-    sends within the lease go back to their places.
+    sends within the lease go back to their places; those that can't even be called for do so at once.
     """
     await ctx.line.clear_wake()
     while True:
@@ -24,6 +24,9 @@ async def dispatch(ctx: Context) -> None:
         )
         if admission.tickets:
             log.debug("jobs.admitted", lane=ctx.lane, jobs=len(admission.tickets), reason=admission.reason)
-            await ctx.publisher.submit(admission.tickets)
+            uncalled = await ctx.publisher.submit(admission.tickets)
+            if uncalled:
+                await ctx.attempts.unadmit(uncalled)
+                return
         if admission.reason != "more":
             return

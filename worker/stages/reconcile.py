@@ -53,6 +53,11 @@ class Reconciler:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._sweep(entries))
 
+    def stop(self) -> None:
+        """End a sweep under way; what it had not settled comes back by its timer."""
+        if self._task is not None:
+            self._task.cancel()
+
     async def _sweep(self, entries: list[DueAttempt]) -> None:
         try:
             lost = await self._read(entries)
