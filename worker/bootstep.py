@@ -1,8 +1,8 @@
 """Ties the reactor and the poller to the life of a Celery worker.
 
 Start: connections, lane, poller, then consuming. Leaving (SIGTERM): consuming stops, leasing stops, what is admitted
-goes back to its place, open POSTs and running copies are finished, then the reactor stops. A second signal ends
-at once.
+goes back to its place by its lease, open POSTs and running copies are finished, then the reactor stops. A second
+signal ends at once, and whatever hangs, the process is gone within the 75 s that a container is given.
 """
 
 import asyncio
@@ -11,22 +11,29 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Awaitable
 from typing import Any
 
-import orjson
 from celery import bootsteps
 from celery.signals import worker_shutting_down
+from redis.exceptions import RedisError
 
 from darkroom.errors import ConfigurationError
 from darkroom.store import keys
-from darkroom.store.connection import UNAVAILABLE
+from darkroom.store.durability import refuse_eviction
 from darkroom.telemetry.logs import get_logger
 from worker.context import Context, open_context
 from worker.poller import Poller
 from worker.reactor import Reactor
 
 DRAIN_S = 70.0
+"""How long open POSTs and copies may take to end, from the signal on: as long as a POST by default can take."""
+
+FLUSH_S = 5.0
+CLOSE_S = 1.5
+END_S = 74.0
 SIGN_OF_LIFE_S = 3.0
+FORGET_AFTER_S = 3600.0
 START_TIMEOUT_S = 30.0
 log = get_logger(__name__)
 
@@ -50,8 +57,9 @@ class ReactorStep(bootsteps.StartStopStep):
             print("worker_pool: must be threads; start with `--pool threads`", file=sys.stderr)  # noqa: T201
             raise SystemExit(2)
         sys.setswitchinterval(0.0005)
-        self._reactor.start()
         try:
+            refuse_eviction(worker.app.settings.redis.redis_url)
+            self._reactor.start()
             self._reactor.call(self._open(worker), timeout_s=START_TIMEOUT_S)
         except ConfigurationError as error:
             print(*error.problems, sep="\n", file=sys.stderr)  # noqa: T201
@@ -59,12 +67,13 @@ class ReactorStep(bootsteps.StartStopStep):
         runtime = worker.app.runtime
         runtime.background = threading.BoundedSemaphore(max(1, worker.concurrency // 2))
         runtime.context, runtime.reactor = self._context, self._reactor
-        worker_shutting_down.connect(_end_at_second_signal, weak=False)
+        worker_shutting_down.connect(_end_in_time, weak=False)
 
     def stop(self, worker: Any) -> None:
         """Leave without losing anything."""
-        cut_off = self._reactor.call(self._leave())
-        log.info("worker.left", cut_off=cut_off)
+        if self._context is not None:
+            cut_off = self._reactor.call(self._leave(), timeout_s=END_S)
+            log.info("worker.left", cut_off=cut_off)
         self._reactor.stop()
 
     def terminate(self, worker: Any) -> None:
@@ -87,43 +96,62 @@ class ReactorStep(bootsteps.StartStopStep):
             os.kill(os.getpid(), signal.SIGTERM)
 
     async def _leave(self) -> int:
-        context, poller = self._context, self._poller
-        if context is None or poller is None or self._background is None:
+        context, poller, background = self._context, self._poller, self._background
+        if context is None or poller is None or background is None:
             return 0
-        await poller.stop()
-        cut_off = await self._reactor.drain(DRAIN_S)
-        self._background.cancel()
-        await asyncio.gather(self._background, return_exceptions=True)
+        started = asyncio.get_running_loop().time()
+        await _at_most(2 * FLUSH_S, poller.stop(), "poller")
+        spent_s = asyncio.get_running_loop().time() - started
+        cut_off = await self._reactor.drain(DRAIN_S - spent_s)
+        if not cut_off:
+            await _at_most(FLUSH_S, context.publisher.drained(), "publisher")
+        background.cancel()
+        await asyncio.wait([background], timeout=CLOSE_S)
+        await _at_most(CLOSE_S, self._sign_off(context), "sign-off")
+        await _at_most(CLOSE_S, context.close(), "connections")
+        return cut_off
+
+    async def _sign_off(self, context: Context) -> None:
         try:
             await context.redis.hdel(keys.WORKERS, self._worker.hostname)
-        except UNAVAILABLE as error:
+        except RedisError as error:
             log.warning("worker.not_signed_off", error=str(error))
-        await context.close()
-        return cut_off
 
     async def _signs_of_life(self, context: Context) -> None:
         while True:
             try:
-                await context.redis.hset(keys.WORKERS, self._worker.hostname, self._sign(context))
-            except UNAVAILABLE as error:
+                await context.lanes.sign_of_life(
+                    self._worker.hostname, self._sign(context), forget_after_s=FORGET_AFTER_S
+                )
+            except RedisError as error:
                 log.warning("worker.no_sign_of_life", error=str(error))
             await asyncio.sleep(SIGN_OF_LIFE_S)
 
-    def _sign(self, context: Context) -> bytes:
-        return orjson.dumps(
-            {
-                "alive_at_ms": context.clock.now_ms(),
-                "queues": sorted(self._worker.app.amqp.queues.consume_from),
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "in_hand": self._reactor.running,
-            }
-        )
+    def _sign(self, context: Context) -> dict[str, Any]:
+        return {
+            "alive_at_ms": context.clock.now_ms(),
+            "queues": sorted(self._worker.app.amqp.queues.consume_from),
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "in_hand": self._reactor.running,
+        }
 
 
-def _end_at_second_signal(**_: Any) -> None:
+async def _at_most(limit_s: float, work: Awaitable[None], what: str) -> None:
+    try:
+        await asyncio.wait_for(work, limit_s)
+    except TimeoutError:
+        log.warning("worker.did_not_wait", what=what)
+
+
+def _end_in_time(**_: Any) -> None:
+    """At the first signal: let a second one, or the end of the time there is, end the process at once."""
+
     def end(signum: int, frame: object) -> None:
         os._exit(128 + signum)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    watchdog = threading.Timer(END_S, os._exit, (1,))
+    watchdog.daemon = True
+    watchdog.start()

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from redis.exceptions import RedisError
+
 from darkroom.errors import StaleLeaseError
-from darkroom.store.connection import UNAVAILABLE
 from darkroom.telemetry.logs import get_logger
 from darkroom.timers import Timers
 
@@ -49,15 +50,15 @@ class Leases:
         """Renew until cancelled. While Redis is away leases may lapse; the fences then stop their holders."""
         while True:
             await asyncio.sleep(RENEW_EVERY_S)
+            held = {member: lease for member, (lease, _) in self._held.items()}
             try:
-                lost = await self._timers.renew(
-                    {member: lease for member, (lease, _) in self._held.items()}, lease_ms=LEASE_MS
-                )
-            except UNAVAILABLE as error:
-                log.warning("leases.not_renewed", held=len(self._held), error=str(error))
+                lost = await self._timers.renew(held, lease_ms=LEASE_MS)
+            except RedisError as error:
+                log.warning("leases.not_renewed", held=len(held), error=str(error))
                 continue
             for member in lost:
-                if member in self._held:
+                lease, task = self._held.get(member, (None, None))
+                if task is not None and lease == held[member]:  # meanwhile it may be held under a new one
                     log.warning("lease.lost", member=member)
                     self._lost.add(member)
-                    self._held[member][1].cancel()
+                    task.cancel()

@@ -14,6 +14,7 @@ from typing import Any
 from darkroom.telemetry.logs import get_logger
 
 HOLD_S = 2.0
+CUT_OFF_S = 1.0
 log = get_logger(__name__)
 
 
@@ -76,11 +77,15 @@ class Reactor:
             _, pending = await asyncio.wait(self._work, timeout=timeout_s)
             for task in pending:
                 task.cancel()
+            if pending:
+                await asyncio.wait(pending, timeout=CUT_OFF_S)
             return len(pending)
         return 0
 
     def stop(self) -> None:
-        """Stop the loop and wait for its thread."""
+        """Stop the loop, if it was started, and wait for its thread."""
+        if not self._thread.is_alive():
+            return
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
 
 from darkroom.store import keys
 from darkroom.store.attempts import Ticket
@@ -34,8 +35,11 @@ class Line:
         return Admission(str(reply[0]), tickets)
 
     async def raise_wake(self) -> bool:
-        """Say that `dispatch` is wanted; False: a message is under way already."""
-        return bool(await self.redis.set(keys.WAKE, "1", nx=True, px=WAKE_LIFE_MS))
+        """Say that `dispatch` is wanted; False: a message is under way already, or a full store takes none."""
+        try:
+            return bool(await self.redis.set(keys.WAKE, "1", nx=True, px=WAKE_LIFE_MS))
+        except OutOfMemoryError:
+            return False
 
     async def clear_wake(self) -> None:
         """Let the next one raise it again; done before working, so that nothing new is missed."""

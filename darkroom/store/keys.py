@@ -32,7 +32,7 @@ TOTALS = ROOT + "totals"
 CHANNEL = ROOT + "changes"
 """Channel: the id of every job that changes."""
 WORKERS = ROOT + "workers"
-"""Hash: worker name to its last sign of life (JSON). Entries are dropped by whoever finds them dead."""
+"""Hash: worker name to its last sign of life (JSON). Long silent ones are dropped by the next sign of another."""
 
 PERMANENT = frozenset({DUE, TURNS, DEPTH, CLOCK, SEQ, IDS, LANES, TENANTS, TOTALS, WORKERS})
 """Keys without a life-time of their own, beside those of live jobs, the line, indexes, lanes and pending deliveries."""

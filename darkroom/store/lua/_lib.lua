@@ -26,6 +26,7 @@ local K_WAKE = ROOT .. 'wake'
 local K_LANES = ROOT .. 'lanes'
 local K_TENANTS = ROOT .. 'tenants'
 local K_TOTALS = ROOT .. 'totals'
+local K_WORKERS = ROOT .. 'workers'
 local K_CHANNEL = ROOT .. 'changes'
 
 local PRIORITIES = { 'high', 'normal', 'low' }
