@@ -115,13 +115,15 @@ def worker(
         unknown = [queue for queue in wanted if queue not in QUEUES]
         if unknown or not wanted:
             raise ConfigurationError([f"--queues: {', '.join(unknown) or 'none'}; there are {', '.join(QUEUES)}"])
+        from celery.bin.celery import celery
         from celery.exceptions import SecurityWarning
 
-        from worker.app import app
+        import worker.app  # noqa: F401 - refuses wrong settings before Celery says a word
 
     # Celery's warning is about pickled messages; here they are JSON only.
     warnings.filterwarnings("ignore", "You're running the worker with superuser privileges", SecurityWarning)
     arguments = [
+        "--app=worker.app",
         "--quiet",
         "worker",
         "--pool=threads",
@@ -134,7 +136,8 @@ def worker(
     if concurrency is not None:
         arguments.append(f"--concurrency={concurrency}")
     with refusals():
-        app.worker_main(arguments)
+        code = celery.main(args=arguments, standalone_mode=False)  # `app.worker_main` would drop the exit code
+    raise typer.Exit(code or 0)
 
 
 def simulator(context: typer.Context) -> None:
