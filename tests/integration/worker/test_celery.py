@@ -41,7 +41,7 @@ def test_cancelling_the_submit_consumer_stops_submits_and_adding_it_starts_them_
 def test_the_api_and_the_workers_meet_on_one_queue(fleet: Fleet, control: Celery) -> None:
     control.control.cancel_consumer("dispatch", reply=True, timeout=5)
     job_id = fleet.submit("a fox that wakes")
-    wait_until(lambda: fleet.redis.llen("darkroom-celery:dispatch"), what="the wake-up call waits in the workers' queue")
+    wait_until(lambda: fleet.redis.llen("darkroom-celery:dispatch"), what="the wake-up call waits")
     assert fleet.job(job_id)["status"] == "queued"
     control.control.add_consumer("dispatch", reply=True, timeout=5)
     assert fleet.wait_for(job_id)["status"] == "completed"
