@@ -77,7 +77,7 @@ class Moves(StoreMachine):
         job = ModelJob(accepted.job_id, "a", images, "normal", frozenset(), False, self.order)
         self.model[job.job_id] = job
 
-    @precondition(lambda self: any(job.waiting for job in self.model.values()))
+    @precondition(lambda self: self.model)
     @rule(most=st.integers(1, 5), unstored=st.sampled_from([5000, 5000, 1]))
     def admit(self, most: int, unstored: int) -> None:
         rate, concurrency = self.limits

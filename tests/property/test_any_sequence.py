@@ -24,6 +24,8 @@ EXAMPLES = int(os.environ.get("DARKROOM_PROPERTY_EXAMPLES", "60"))
 STEPS = int(os.environ.get("DARKROOM_PROPERTY_STEPS", "40"))
 DAY_MS = 24 * HOUR_MS
 
+small_limits = st.sampled_from([(20, 3), (4, 1), (8, 50)])
+
 
 class Everything(Moves):
     """Adds what time, operators and receivers of webhooks do."""
@@ -64,7 +66,22 @@ class Everything(Moves):
             case "storing":
                 self.complete(0, 0)
 
-    @rule(limits=st.sampled_from([(20, 3), (4, 1), (300, 50)]))
+    @rule(
+        images=st.lists(st.sampled_from([1, 1, 3, 5]), min_size=2, max_size=5), limits=small_limits, again=st.booleans()
+    )
+    def burst(self, images: list[int], limits: tuple[int, int], again: bool) -> None:
+        """More arrives than the account allows, and dispatchers are eager."""
+        for count in images:
+            self.enqueue("b-1", count, "high", None, None, 1000)
+        self.change_limits(limits)
+        self.window_passes()
+        self.admit(5, 5000)
+        if again and self.has("admitted"):
+            self.begin_submit(0, 0)
+            self.client.hdel(keys.lane(DEFAULT_LANE), "next_ms")
+            self.admit(5, 5000)
+
+    @rule(limits=small_limits)
     def change_limits(self, limits: tuple[int, int]) -> None:
         self.limits = limits
         self.configure()
