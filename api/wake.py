@@ -16,12 +16,16 @@ log = get_logger(__name__)
 
 
 class Waker:
-    """One thread that publishes, for kombu blocks; while it is at it no second call queues up behind it."""
+    """One thread that publishes, for kombu blocks; calls made while it is at it are answered by one more message.
+
+    That one more is needed: the message under way may have been consumed, and the flag cleared, before it has returned.
+    """
 
     def __init__(self, broker_url: str) -> None:
         self._celery = _celery(broker_url)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="wake")
         self._under_way: asyncio.Future[None] | None = None
+        self._once_more = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.published = 0
         self.failed = 0
@@ -29,7 +33,9 @@ class Waker:
     def wake(self) -> None:
         """Ask for one `dispatch` and return at once; a failure is counted and logged, the workers' pollers make up."""
         if self._under_way is not None and not self._under_way.done():
+            self._once_more = True
             return
+        self._once_more = False
         self._under_way = asyncio.get_running_loop().run_in_executor(self._thread, self._publish)
         task = asyncio.create_task(self._settle(self._under_way))
         self._tasks.add(task)
@@ -50,6 +56,8 @@ class Waker:
             publish.add_done_callback(_forget)
         else:
             self.published += 1
+            if self._once_more:
+                self.wake()
 
     def _publish(self) -> None:
         self._celery.send_task(

@@ -56,6 +56,15 @@ def delivery_view(delivery_id: str, delivery: dict[str, str]) -> dict[str, Any]:
         "type": delivery["type"],
         "url": delivery["url"],
         "status": delivery["status"],
-        "attempts": orjson.loads(delivery.get("attempts", "[]")),
+        "attempts": [_attempt_view(attempt) for attempt in orjson.loads(delivery.get("attempts", "[]"))],
         "next_attempt_at": iso(delivery.get("next_ms")),
+    }
+
+
+def _attempt_view(attempt: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "at": iso(attempt["at_ms"]),
+        "status_code": attempt["status_code"],
+        "duration_ms": attempt["duration_ms"],
+        "error": attempt["error"],
     }

@@ -114,3 +114,4 @@ def test_a_webhook_is_tried_again_with_the_same_id(fleet: Fleet) -> None:
         )
     )
     assert [attempt["status_code"] for attempt in deliveries[0]["attempts"]] == [500, 302, 204]
+    assert all(attempt["at"].endswith("Z") for attempt in deliveries[0]["attempts"])
