@@ -1,8 +1,8 @@
 """The upstream account: where it is, what it allows, and how long its answers are waited for."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from darkroom.settings.base import AreaSettings, OnOff
 
@@ -117,6 +117,12 @@ class UpstreamSettings(AreaSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError("must start with http:// or https://")
         return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.poll_min_s > self.poll_max_s:
+            raise ValueError("DARKROOM_POLL_MIN_SECONDS: must not exceed DARKROOM_POLL_MAX_SECONDS")
+        return self
 
     @property
     def images_per_minute(self) -> int:

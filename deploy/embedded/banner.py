@@ -28,7 +28,12 @@ def ready(plan: Plan, output: Output) -> str:
         ("API key", f"{plan.credentials.api_key} (kept in {directory}/api-key)"),
         ("secrets", f"operator's key in {directory}/admin-key, webhook secret in {_webhook_secret(plan, directory)}"),
         ("upstream", f"{upstream}, tier {plan.tier}"),
-        ("jobs", f"embedded Valkey, kept in {directory}/valkey" if plan.valkey_port else "Redis of DARKROOM_REDIS_URL"),
+        (
+            "jobs",
+            f"embedded Valkey, kept in {directory}/{plan.valkey_dir.name}"
+            if plan.valkey_port
+            else "Redis of DARKROOM_REDIS_URL",
+        ),
         ("images", _images(plan, directory)),
         ("webhooks", _webhooks(plan)),
         ("workers", str(plan.options.workers)),

@@ -55,6 +55,11 @@ class Plan:
         return self.simulator_port is not None
 
     @property
+    def valkey_dir(self) -> Path:
+        """Where the embedded Valkey keeps the jobs."""
+        return _valkey_dir(self.data_dir, simulated=self.simulated)
+
+    @property
     def connect_host(self) -> str:
         """The address at which this machine reaches the API."""
         return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - nothing is bound here
@@ -87,7 +92,8 @@ def make_plan(settings: Settings, options: UpOptions) -> Plan:
     ]
     ports = remembered_ports(data_dir, tuple(embedded))
     credentials = ensure_credentials(data_dir)
-    redis_url = valkey_url(data_dir / "valkey", port=ports["valkey"]) if "valkey" in ports else settings.redis.redis_url
+    valkey_dir = _valkey_dir(data_dir, simulated="simulator" in ports)
+    redis_url = valkey_url(valkey_dir, port=ports["valkey"]) if "valkey" in ports else settings.redis.redis_url
     tier = _tier(settings)
     upstream_url = f"http://127.0.0.1:{ports['simulator']}" if "simulator" in ports else settings.upstream.base_url
     env = {
@@ -121,6 +127,11 @@ def make_plan(settings: Settings, options: UpOptions) -> Plan:
         simulator_port=ports.get("simulator"),
         notes=_notes(settings),
     )
+
+
+def _valkey_dir(data_dir: Path, *, simulated: bool) -> Path:
+    """Keep the jobs of simulated runs apart: what one leaves waiting must never be bought by a real one."""
+    return data_dir / ("valkey" if simulated else "valkey-real")
 
 
 def _api_port(settings: Settings) -> int:
@@ -194,4 +205,6 @@ def _notes(settings: Settings) -> tuple[str, ...]:
         notes.append(
             "AWS credentials are not used: set DARKROOM_S3_BUCKET (and DARKROOM_S3_ENDPOINT_URL) for a bucket of yours"
         )
+    if settings.service.auth == "off":
+        notes.append("DARKROOM_AUTH is off: whoever reaches this address needs no key and may do everything")
     return tuple(notes)

@@ -51,7 +51,7 @@ def _stores(plan: Plan) -> Iterable[Service]:
     logs = plan.data_dir / "logs"
     logs.mkdir(exist_ok=True)
     if plan.valkey_port is not None:
-        command = valkey_command(plan.data_dir / "valkey", port=plan.valkey_port)
+        command = valkey_command(plan.valkey_dir, port=plan.valkey_port)
         yield Service(command, answers_ping(plan.redis_url), STORES, grace_s=30.0, log_path=_fresh(logs / "valkey.log"))
     if plan.s3_port is not None:
         command = s3_command(plan.data_dir / "s3", port=plan.s3_port, bucket=plan.bucket)

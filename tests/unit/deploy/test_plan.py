@@ -127,3 +127,9 @@ def test_the_curl_line_survives_a_shell(plan_with: PlanMaker) -> None:
     assert words[0] == "curl"
     assert f"Authorization: Bearer {plan.credentials.api_key}" in words
     assert json.loads(words[-1])["max_images"] == 4
+
+
+def test_jobs_of_simulated_and_real_runs_are_kept_apart(plan_with: PlanMaker) -> None:
+    simulated = plan_with()
+    real = plan_with(WAVESPEED_API_KEY="ws_real")
+    assert simulated.valkey_dir != real.valkey_dir
