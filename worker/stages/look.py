@@ -80,7 +80,7 @@ class LookRules:
 
 
 def decide(entry: DueAttempt, outcome: LookOutcome, rules: LookRules, *, now_ms: int) -> LookDecision:
-    """Say what an answer means; pure."""
+    """Say what an answer means; pure. No answer, and none at all, keeps a job from coming to an end."""
     waited_ms = max(0, now_ms - entry.submitted_ms)
     match outcome:
         case Completed(prediction):
@@ -89,15 +89,15 @@ def decide(entry: DueAttempt, outcome: LookOutcome, rules: LookRules, *, now_ms:
             return GiveUp(job_error(error), _most_attempts(error, rules))
         case NotFound() if waited_ms > NOT_YET_MS:
             return GiveUp(_lost(), 0)
-        case Unavailable(_, retry_after_s):
-            return Again(max(rules.delay_ms(waited_ms), int((retry_after_s or 0) * 1000)))
+        case _ if waited_ms > RETENTION_MS:
+            return GiveUp(_lost(), 0)
         case Unauthorized():
             return Again(rules.poll_max_ms, unauthorized=True)
+        case _ if entry.current and now_ms - entry.clock_ms > rules.timeout_ms:
+            return TimeOut(_too_long(rules.timeout_ms))
+        case Unavailable(_, retry_after_s):
+            return Again(max(rules.delay_ms(waited_ms), int((retry_after_s or 0) * 1000)))
         case Pending() | NotFound():
-            if waited_ms > RETENTION_MS:
-                return GiveUp(_lost(), 0)
-            if entry.current and now_ms - entry.clock_ms > rules.timeout_ms:
-                return TimeOut(_too_long(rules.timeout_ms))
             return Again(rules.delay_ms(waited_ms))
 
 

@@ -1,0 +1,55 @@
+"""What a look decides: every job comes to an end, whatever upstream answers or does not."""
+
+import pytest
+
+from darkroom.store.attempts import Ticket
+from darkroom.timers import DueAttempt
+from darkroom.upstream.outcomes import LookOutcome, NotFound, Unauthorized, Unavailable
+from worker.stages.look import NOT_YET_MS, RETENTION_MS, Again, GiveUp, LookRules, TimeOut, decide
+
+RULES = LookRules(poll_min_ms=2_000, poll_max_ms=30_000, timeout_ms=3_600_000, max_attempts=2)
+DOWN, BAD_KEY, ABSENT = Unavailable("upstream answers 500"), Unauthorized("401"), NotFound("404")
+
+
+def looked(outcome: LookOutcome, waited_ms: int, *, current: bool = True) -> object:
+    entry = DueAttempt(Ticket("job_1", 1, 1), "generating", "p", 1_000, 3, current, "default", 1_000, 1_000)
+    return decide(entry, outcome, RULES, now_ms=1_000 + waited_ms)
+
+
+@pytest.mark.parametrize("outcome", [DOWN, BAD_KEY, ABSENT])
+def test_no_answer_of_use_means_looking_again(outcome: LookOutcome) -> None:
+    assert isinstance(looked(outcome, 60_000), Again)
+
+
+def test_a_job_times_out_although_upstream_fails_all_the_while() -> None:
+    assert isinstance(looked(DOWN, RULES.timeout_ms + 1), TimeOut)
+
+
+def test_a_bad_key_times_no_job_out() -> None:
+    decision = looked(BAD_KEY, RULES.timeout_ms + 1)
+    assert isinstance(decision, Again)
+    assert decision.unauthorized
+
+
+def test_an_attempt_whose_job_ended_is_looked_at_further() -> None:
+    assert isinstance(looked(DOWN, RULES.timeout_ms + 1, current=False), Again)
+
+
+@pytest.mark.parametrize("outcome", [DOWN, BAD_KEY, ABSENT])
+@pytest.mark.parametrize("current", [True, False])
+def test_past_upstreams_retention_an_attempt_ends_and_its_slot_with_it(outcome: LookOutcome, current: bool) -> None:
+    decision = looked(outcome, RETENTION_MS + 1, current=current)
+    assert isinstance(decision, GiveUp)
+    assert (decision.error.code, decision.max_attempts) == ("output_unavailable", 0)
+
+
+def test_an_unknown_prediction_is_given_up_after_ten_minutes_and_never_replaced() -> None:
+    decision = looked(ABSENT, NOT_YET_MS + 1)
+    assert isinstance(decision, GiveUp)
+    assert decision.max_attempts == 0
+
+
+def test_upstreams_wish_to_wait_is_honoured() -> None:
+    decision = looked(Unavailable("slow down", 120), 1_000)
+    assert isinstance(decision, Again)
+    assert decision.delay_ms == 120_000
