@@ -15,7 +15,7 @@ from darkroom.telemetry.logs import get_logger
 from darkroom.timers import Due, DueAttempt, Look
 from worker.batching import Batcher
 from worker.context import LOOKS_AT_ONCE, Context
-from worker.stages.lane import probe
+from worker.stages.lane import pause_for_key, probe
 from worker.stages.look import Again, GiveUp, HandOver, LookDecision, LookRules, TimeOut, decide
 from worker.stages.reconcile import Reconciler
 
@@ -196,7 +196,7 @@ class Poller:
         if again:
             await self._ctx.timers.reschedule(again)
         if any(isinstance(item.decision, Again) and item.decision.unauthorized for item in looked):
-            await self._pause_for_key()
+            await pause_for_key(self._ctx)
         for moved in await asyncio.gather(*(self._move(item) for item in rest), return_exceptions=True):
             if isinstance(moved, Ticket):
                 self._ctx.publisher.store(moved)
@@ -222,8 +222,3 @@ class Poller:
                 log.info("job.timed_out", job_id=ticket.job_id, attempt=ticket.attempt, moved=moved.name)
                 await self._ctx.timers.reschedule([Look(ticket, polls, self._rules.poll_max_ms)])
         return None
-
-    async def _pause_for_key(self) -> None:
-        probe_s = self._ctx.settings.upstream.lane_probe_s
-        if await self._ctx.lanes.pause(self._ctx.lane, "auth", probe_s=probe_s):
-            log.error("lane.paused", lane=self._ctx.lane, reason="auth")

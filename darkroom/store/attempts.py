@@ -158,9 +158,11 @@ class AttemptStore:
         """Keep one stored output (JSON), so that a later try copies only what is missing."""
         return Moved(await self.scripts.call("save_output", *ticket.key, index, output))
 
-    async def store_later(self, ticket: Ticket, *, delay_ms: int, message: str, sources: str | None = None) -> Moved:
-        """Let go of an attempt that could not be stored whole yet."""
-        return Moved(await self.scripts.call("store_later", *ticket.key, delay_ms, message, sources or ""))
+    async def store_later(
+        self, ticket: Ticket, *, delay_ms: int, message: str, gone: bool = False, sources: str | None = None
+    ) -> Moved:
+        """Let go of an attempt that could not be stored whole yet; `gone`: because upstream does not have it."""
+        return Moved(await self.scripts.call("store_later", *ticket.key, delay_ms, message, sources or "", int(gone)))
 
     async def complete(self, ticket: Ticket, *, delivered: int, finished_ms: int) -> Moved:
         """Say that all is stored: `DONE` completes the job, `OTHER` keeps late outputs of one that had ended."""

@@ -33,3 +33,9 @@ async def probe(ctx: Context, name: str) -> None:
         return
     if await ctx.lanes.reopen(name):
         log.info("lane.resumed", lane=name, was=lane.reason)
+
+
+async def pause_for_key(ctx: Context) -> None:
+    """Pause the lane because upstream did not accept the key, whichever call it was."""
+    if await ctx.lanes.pause(ctx.lane, "auth", probe_s=ctx.settings.upstream.lane_probe_s):
+        log.error("lane.paused", lane=ctx.lane, reason="auth")

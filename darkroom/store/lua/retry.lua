@@ -21,7 +21,7 @@ if ARGV[2] ~= '1' and attempt.prediction_id then
   local state, failed_in = attempt.state, call('HGET', k_attempt(id, job.attempt), 'failed_in')
   if state == 'done' or (state == 'failed' and failed_in == 'storing') then
     call('HSET', k_attempt(id, job.attempt), 'state', 'storing', 'storing_ms', int(NOW))
-    call('HDEL', k_attempt(id, job.attempt), 'store_tries')
+    call('HDEL', k_attempt(id, job.attempt), 'store_tries', 'gone_ms')
     call('HSETNX', k_attempt(id, job.attempt), 'sources', '[]') -- all is stored: nothing is missing
     call('HINCRBY', k_attempt(id, job.attempt), 'lease', 1)
     no_longer_late(job)
