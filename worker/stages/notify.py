@@ -42,6 +42,7 @@ async def _attempt(ctx: Context, claimed: ClaimedDelivery) -> AttemptResult:
     secrets = ctx.settings.webhooks.secrets
     if not secrets:
         return AttemptResult("failed", None, 0, "no secret to sign with: set DARKROOM_WEBHOOK_SECRET")
+    await ctx.bucket.renew_credentials()
     return await attempt_delivery(
         ctx.webhook_session,
         url=claimed.delivery["url"],
