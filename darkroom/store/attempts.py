@@ -94,9 +94,14 @@ class AttemptStore:
     def __init__(self, redis: Redis) -> None:
         self.scripts = Scripts.shared(redis)
 
-    async def begin_submit(self, ticket: Ticket, *, lease_ms: int, sync_lease_ms: int, key: str) -> Intent | None:
-        """Write the intent to send down; None: stale, or the lane paused and the job is back in its place."""
-        reply = await self.scripts.call("begin_submit", *ticket.key, lease_ms, key, sync_lease_ms)
+    async def begin_submit(
+        self, ticket: Ticket, *, lease_ms: int, sync_lease_ms: int, key: str, mark: str = ""
+    ) -> Intent | None:
+        """Write the intent to send down; None: stale, or the lane paused and the job is back in its place.
+
+        With a `mark` of its own the caller may repeat the call after a lost answer, and learns of its own intent.
+        """
+        reply = await self.scripts.call("begin_submit", *ticket.key, lease_ms, key, sync_lease_ms, mark)
         if int(reply[0]) != Moved.DONE:
             return None
         return Intent(int(reply[1]), JobRequest.model_validate(orjson.loads(reply[2])))

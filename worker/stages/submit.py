@@ -4,13 +4,14 @@ The one place where money is spent. Nothing here repeats a POST: an answer that 
 """
 
 import asyncio
+import secrets
 import time
 
+from redis.exceptions import RedisError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from darkroom.jobs import JobError
 from darkroom.store.attempts import Intent, Moved, Ticket
-from darkroom.store.connection import UNAVAILABLE
 from darkroom.telemetry.logs import get_logger
 from darkroom.upstream.outcomes import (
     Accepted,
@@ -31,10 +32,14 @@ LEASE_MARGIN_S = 10.0
 LATEST_START_S = 5.0
 """How long after the intent the POST may still be started; half of the margin."""
 
+BEGIN_FOR_S = 60.0
+"""How long an intent whose answer was lost is asked after: if it is found then, the job goes back unsent at once."""
+
 RECORD_FOR_S = 3600.0
 """How long an answer is held and offered to a Redis that is away: it may name a paid prediction."""
 
 RATE_WAIT_S = 2.0
+HELD_UP = NeverLeft("the worker was held up before it could send")
 log = get_logger(__name__)
 
 
@@ -48,29 +53,48 @@ async def submit_chunk(ctx: Context, tickets: list[Ticket]) -> None:
 
 async def submit(ctx: Context, ticket: Ticket) -> None:
     """Send one admitted job, if its ticket is still good."""
-    asked_at = time.monotonic()
-    intent = await ctx.attempts.begin_submit(
-        ticket,
-        lease_ms=_lease_ms(ctx, sync=False),
-        sync_lease_ms=_lease_ms(ctx, sync=True),
-        key=ctx.upstream.key_fingerprint,
-    )
+    asked_at, mark = time.monotonic(), secrets.token_hex(8)
+    async for attempt in _patiently(BEGIN_FOR_S):
+        with attempt:
+            intent = await ctx.attempts.begin_submit(
+                ticket,
+                lease_ms=_lease_ms(ctx, sync=False),
+                sync_lease_ms=_lease_ms(ctx, sync=True),
+                key=ctx.upstream.key_fingerprint,
+                mark=mark,
+            )
     if intent is None:
         return
     outcome = await _post(ctx, intent, asked_at)
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(UNAVAILABLE),
+    try:
+        async for attempt in _patiently(RECORD_FOR_S):
+            with attempt:
+                await _settle(ctx, ticket, intent, outcome)
+    except BaseException:
+        prediction_id = outcome.prediction.id if isinstance(outcome, Accepted) else None
+        log.critical(
+            "submit.unrecorded",
+            job_id=ticket.job_id,
+            attempt=ticket.attempt,
+            outcome=type(outcome).__name__,
+            prediction_id=prediction_id,
+        )
+        raise
+
+
+def _patiently(stop_after_s: float) -> AsyncRetrying:
+    """Repeat a call to the store whatever it answers: away, loading, read-only, without disk space."""
+    return AsyncRetrying(
+        retry=retry_if_exception_type(RedisError),
         wait=wait_exponential_jitter(initial=0.2, max=5),
-        stop=stop_after_delay(RECORD_FOR_S),
+        stop=stop_after_delay(stop_after_s),
         reraise=True,
-    ):
-        with attempt:
-            await _settle(ctx, ticket, intent, outcome)
+    )
 
 
 async def _post(ctx: Context, intent: Intent, asked_at: float) -> SubmitOutcome:
     if time.monotonic() - asked_at > LATEST_START_S:
-        return NeverLeft("the worker was held up before it could send")
+        return HELD_UP
     return await ctx.upstream.submit(submission_of(intent))
 
 
@@ -106,7 +130,8 @@ async def _settle(ctx: Context, ticket: Ticket, intent: Intent, outcome: SubmitO
             await _slow_down(ctx, ticket, intent, reason, retry_after_s)
         case NeverLeft():
             moved = await ctx.attempts.returned(ticket, "never_left")
-            await _count_failure(ctx, ticket)
+            if outcome is not HELD_UP:
+                await _count_failure(ctx, ticket)
         case Unknown(message):
             window_ms = int(ctx.settings.upstream.reconcile_window_s * 1000)
             moved = await ctx.attempts.unknown(ticket, look_in_ms=min(2_000, window_ms), message=message)

@@ -1,11 +1,17 @@
 #!lua flags=allow-oom
 -- Write down the intent to send, right before the POST of this one job.
 -- ARGV: 1 job id, 2 attempt, 3 lease, 4 lease for the POST (ms; longer than its timeout), 5 fingerprint of the key used,
---       6 lease for the POST of a job in sync mode (ms)
+--       6 lease for the POST of a job in sync mode (ms), 7 the caller's own mark ('' none): a call repeated because its
+--       answer was lost gives the same answer again, and nobody else's does
 -- -> {1, send number, request JSON} send it | {2} the lane paused meanwhile, back in its place | {-1} stale
 -- attempt from admitted to submitting
 local id, n = ARGV[1], ARGV[2]
 local attempt = load_attempt(id, n)
+local mark = ARGV[7] or ''
+if mark ~= '' and attempt.state == 'submitting' and attempt.lease == ARGV[3]
+  and call('HGET', k_attempt(id, n), 'mark') == mark then
+  return { 1, tonumber(attempt.sends), call('HGET', k_job(id), 'request') }
+end
 if attempt.state ~= 'admitted' or attempt.lease ~= ARGV[3] then return { -1 } end
 local job = load_job(id)
 if call('HGET', k_lane(attempt.lane), 'state') == 'paused' then
@@ -22,7 +28,7 @@ if request:find('"enable_sync_mode":true', 1, true) and cjson.decode(request).en
   lease_ms = tonumber(ARGV[6])
 end
 local send = call('HINCRBY', k_attempt(id, n), 'sends', 1)
-call('HSET', k_attempt(id, n), 'state', 'submitting', 'sent_ms', int(NOW), 'key', ARGV[5])
+call('HSET', k_attempt(id, n), 'state', 'submitting', 'sent_ms', int(NOW), 'key', ARGV[5], 'mark', mark)
 call('HINCRBY', k_job(id), 'submits', 1)
 add_spent(job, job.images)
 call('ZREM', k_unsent(attempt.lane), member_of(id, n))

@@ -9,7 +9,7 @@ if attempt.state ~= 'storing' or attempt.lease ~= ARGV[3] then return -1 end
 local job = load_job(id)
 call('HSET', k_attempt(id, n), 'state', 'done', 'stored_ms', int(NOW), 'delivered', ARGV[4])
 call('HINCRBY', k_attempt(id, n), 'lease', 1)
-call('HDEL', k_attempt(id, n), 'sources', 'store_error', 'gone_ms', 'send_ref', 'key')
+call('HDEL', k_attempt(id, n), 'sources', 'store_error', 'gone_ms', 'send_ref', 'key', 'mark')
 call('ZREM', K_DUE, due_of(id, n))
 add_unstored(-job.images)
 count_usage(job.tenant, 'images_delivered', ARGV[4])

@@ -1,0 +1,97 @@
+"""The submit's calls to a store that fails at the worst moments."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from tenacity import wait_none
+
+from darkroom.jobs import JobRequest
+from darkroom.store.attempts import Intent, Moved, Ticket
+from darkroom.upstream.outcomes import Accepted, Prediction, SubmitOutcome
+from worker.stages import submit as stage
+
+TICKET = Ticket("job_1", 1, 1)
+ACCEPTED = Accepted(Prediction(id="p1", model="m", status="created"))
+
+
+class World:
+    """A store that fails as told, an upstream that accepts, and what was asked of both."""
+
+    key_fingerprint = "k"
+
+    def __init__(self, *, begin: list[Any], accepted: list[Any] | None = None) -> None:
+        self.answers = {"begin_submit": begin, "accepted": accepted or [Moved.DONE], "returned": [Moved.DONE]}
+        self.asked: list[tuple[Any, ...]] = []
+        self.context: Any = SimpleNamespace(
+            attempts=self,
+            upstream=self,
+            lanes=self,
+            lane="default",
+            settings=SimpleNamespace(upstream=SimpleNamespace(poll_min_s=2.0, lane_probe_s=1)),
+        )
+
+    async def begin_submit(self, ticket: Ticket, *, mark: str, **_: Any) -> Any:
+        """Answer as told."""
+        return self._answer("begin_submit", mark)
+
+    async def accepted(self, ticket: Ticket, *, prediction_id: str, **_: Any) -> Any:
+        """Answer as told."""
+        return self._answer("accepted", prediction_id)
+
+    async def returned(self, ticket: Ticket, why: str) -> Any:
+        """Answer as told."""
+        return self._answer("returned", why)
+
+    async def report_failure(self, lane: str, job_id: str) -> bool:
+        """Note it."""
+        self.asked.append(("report_failure", job_id))
+        return False
+
+    def submit_deadline_s(self, _: Any) -> float:
+        """Give any."""
+        return 70.0
+
+    async def submit(self, _: Any) -> SubmitOutcome:
+        """Accept."""
+        self.asked.append(("POST",))
+        return ACCEPTED
+
+    def _answer(self, name: str, argument: str) -> Any:
+        self.asked.append((name, argument))
+        answer = self.answers[name].pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeat without pauses."""
+    monkeypatch.setattr(stage, "wait_exponential_jitter", lambda **_: wait_none())
+
+
+async def test_intent_whose_answer_was_lost_is_asked_after_under_the_same_mark() -> None:
+    world = World(begin=[RedisConnectionError(), Intent(1, JobRequest(prompt="a fox"))])
+    await stage.submit(world.context, TICKET)
+    assert [name for name, *_ in world.asked] == ["begin_submit", "begin_submit", "POST", "accepted"]
+    assert world.asked[0] == world.asked[1]
+
+
+async def test_intent_that_comes_too_late_is_taken_back_unsent_and_blames_no_upstream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stage, "LATEST_START_S", -1)
+    world = World(begin=[Intent(1, JobRequest(prompt="a fox"))])
+    await stage.submit(world.context, TICKET)
+    assert [name for name, *_ in world.asked] == ["begin_submit", "returned"]
+    assert world.asked[-1] == ("returned", "never_left")
+
+
+async def test_paid_id_is_offered_to_the_store_whatever_that_answers_and_sent_for_once() -> None:
+    refusals = [ResponseError("MISCONF no space on disk"), RedisConnectionError(), Moved.DONE]
+    world = World(begin=[Intent(1, JobRequest(prompt="a fox"))], accepted=refusals)
+    await stage.submit(world.context, TICKET)
+    assert world.asked[1:] == [("POST",), *[("accepted", "p1")] * 3]
