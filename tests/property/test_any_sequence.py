@@ -20,7 +20,7 @@ from tests.property.model import ModelJob
 from tests.property.moves import Moves, ages, picks, webhooks
 from tests.support.cell import Cell
 
-EXAMPLES = int(os.environ.get("DARKROOM_PROPERTY_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("DARKROOM_PROPERTY_EXAMPLES", "45"))
 STEPS = int(os.environ.get("DARKROOM_PROPERTY_STEPS", "40"))
 DAY_MS = 24 * HOUR_MS
 
