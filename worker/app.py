@@ -13,6 +13,7 @@ from darkroom.settings import Settings, load_settings
 from darkroom.telemetry.logs import configure_logging
 from worker.bootstep import ReactorStep
 from worker.tasks import Runtime, register
+from worker.transport import use_forgiving_transports
 
 BROKER_TIMEOUT_S = 5.0
 
@@ -28,6 +29,7 @@ class DarkroomCelery(Celery):
 
 def make_app(settings: Settings) -> DarkroomCelery:
     """Make the application with its queues, tasks and the reactor step."""
+    use_forgiving_transports()
     app = DarkroomCelery(settings)
     app.conf.update(
         task_queues=[Queue(queue, durable=True) for queue in messages.QUEUES.values()],
@@ -42,7 +44,7 @@ def make_app(settings: Settings) -> DarkroomCelery:
         worker_prefetch_multiplier=1,
         worker_pool="threads",
         worker_concurrency=16,
-        worker_send_task_events=True,
+        worker_send_task_events=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=0,
         worker_hijack_root_logger=False,

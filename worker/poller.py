@@ -24,7 +24,7 @@ MESSAGE_WAIT_MS = 60_000
 """How long work handed to a Celery queue may wait there before it is sent again."""
 
 SWEEP_MOST = 500
-SHORTEST_S, LONGEST_S = 0.02, 0.25
+SHORTEST_S, LONGEST_S = 0.02, 0.1
 DISPATCH_EVERY_MS = 1_000
 log = get_logger(__name__)
 

@@ -26,6 +26,8 @@ local by_request = lane.rate_cost == 'requests'
 local line_cost = tonumber(call('HGET', K_DEPTH, by_request and '*|jobs' or '*|images') or 0)
 local unsent_most = math.max(1, math.ceil(rate * 2 / 60))
 
+local BURST = 64 -- what an idle lane may have unsent, so that a burst does not wait in Celery's queue past its lease
+
 local function head()
   local tenant = call('ZRANGE', K_TURNS, 0, 0)[1]
   if not tenant then return nil end
@@ -49,6 +51,7 @@ local function room_for(cost)
     if next_ms > NOW then return 'spacing', next_ms - NOW end
     if unsent >= unsent_most then return 'spacing', 1000 end
   end
+  if unsent >= math.max(BURST, unsent_most) then return 'spacing', 200 end
   return nil
 end
 

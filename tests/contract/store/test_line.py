@@ -167,6 +167,17 @@ async def test_admitted_but_unsent_jobs_are_bounded_while_the_line_is_long(store
     assert len((await store.admit()).tickets) == 1
 
 
+async def test_an_idle_lane_bursts_no_further_than_can_be_sent_soon(store: Store) -> None:
+    await store.limits(rate=1000, concurrency=1000)
+    for _ in range(70):
+        await store.post()
+    tickets = (await store.admit(most=100)).tickets
+    assert len(tickets) == 64
+    assert (await store.admit(most=100)).reason == "spacing"
+    await store.begin(tickets[0])
+    assert len((await store.admit(most=100)).tickets) == 1
+
+
 async def test_requests_count_as_one_where_the_account_counts_them_so(store: Store) -> None:
     await store.limits(rate=3, rate_cost="requests")
     for _ in range(3):
