@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from darkroom.errors import ConfigurationError
 from darkroom.line.lanes import DEFAULT_LANE, LaneStore
 from darkroom.line.line import Line
-from darkroom.network.guard import AddressPolicy, guarded_session, policy_for_upstream
+from darkroom.network.guard import AddressPolicy, guarded_session
 from darkroom.settings import Settings
 from darkroom.storage.bucket import Bucket, bucket_session
 from darkroom.store.attempts import AttemptStore
@@ -22,6 +22,7 @@ from darkroom.timers import Timers
 from darkroom.upstream.client import UpstreamClient
 from darkroom.upstream.session import make_session
 from worker.leases import Leases
+from worker.outputs import OutputSession
 from worker.publisher import Publisher
 
 COPIES_AT_ONCE = 32
@@ -62,7 +63,7 @@ class Context:
     timers: Timers
     upstream: UpstreamClient
     bucket: Bucket
-    output_session: aiohttp.ClientSession
+    outputs: OutputSession
     webhook_session: aiohttp.ClientSession
     sessions: list[aiohttp.ClientSession]
     publisher: Publisher
@@ -77,6 +78,7 @@ class Context:
     async def close(self) -> None:
         """Close every connection."""
         self.publisher.close()
+        await self.outputs.close()
         for session in self.sessions:
             await session.close()
         await self.redis.aclose()
@@ -94,7 +96,6 @@ async def open_context(settings: Settings, app: Celery) -> Context:
     redis = connect(settings.redis.redis_url)
     upstream_session = make_session()
     storage_session = bucket_session(connections=2 * COPIES_AT_ONCE)
-    output_session = guarded_session(await policy_for_upstream(settings.upstream.base_url), connections=COPIES_AT_ONCE)
     webhook_session = guarded_session(
         AddressPolicy(
             allow_networks=tuple(settings.webhooks.allow_networks), allow_http=settings.webhooks.allow_http == "on"
@@ -118,9 +119,9 @@ async def open_context(settings: Settings, app: Celery) -> Context:
             submit_timeout_s=settings.upstream.submit_timeout_s,
         ),
         bucket=Bucket(settings.storage, session=storage_session),
-        output_session=output_session,
+        outputs=OutputSession(settings.upstream.base_url, connections=COPIES_AT_ONCE),
         webhook_session=webhook_session,
-        sessions=[upstream_session, storage_session, output_session, webhook_session],
+        sessions=[upstream_session, storage_session, webhook_session],
         publisher=Publisher(app),
         leases=Leases(timers),
     )

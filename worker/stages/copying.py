@@ -144,7 +144,8 @@ async def _try_copy(ctx: Context, claim: StoreClaim, source: Source, file: Path 
 async def _transfer(ctx: Context, source: Source, file: Path | None, key_for: Callable[[str], str]) -> StoredObject:
     if file is not None:
         return await copy_file(file, bucket=ctx.bucket, key_for=key_for)
-    return await copy_url(source.url or "", bucket=ctx.bucket, source_session=ctx.output_session, key_for=key_for)
+    session = await ctx.outputs.get()
+    return await copy_url(source.url or "", bucket=ctx.bucket, source_session=session, key_for=key_for)
 
 
 def _output(ctx: Context, source: Source, stored: StoredObject) -> dict[str, Any]:

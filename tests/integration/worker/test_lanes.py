@@ -53,3 +53,12 @@ def test_an_operators_pause_stands_until_an_operator_ends_it(own: Fleet) -> None
     assert lane_of(own)["reason"] == "operator"
     own.client.post("/v1/lanes/default/resume", headers=admin)
     assert own.wait_for(job_id)["status"] == "completed"
+
+
+def test_an_upstream_whose_name_does_not_resolve_keeps_no_worker_from_starting(make_fleet: Any) -> None:
+    fleet: Fleet = make_fleet(WAVESPEED_BASE_URL="http://upstream.invalid")
+    fleet.start_worker()
+    fleet.start_api()
+    jobs = [fleet.submit(f"fox {i}") for i in range(4)]
+    wait_until(lambda: lane_of(fleet)["reason"] == "upstream")
+    assert {fleet.job(job_id)["status"] for job_id in jobs} == {"queued"}
