@@ -76,7 +76,7 @@ for _ = 1, most do
   local key, member = k_attempt(id, job.attempt), member_of(id, job.attempt)
   local lease, sends = call('HINCRBY', key, 'lease', 1), tonumber(call('HGET', key, 'sends') or 0)
   local send_ref = cost .. ':' .. member .. ':' .. (sends + 1) .. ':' .. lease
-  call('HSET', key, 'v', 1, 'state', 'admitted', 'lane', name, 'send_ref', send_ref)
+  call('HSET', key, 'v', SCHEMA, 'state', 'admitted', 'lane', name, 'send_ref', send_ref)
   call('ZADD', k_slots(name), int(NOW + lease_ms + SLOT_LAPSE_MS), member)
   call('ZADD', k_unsent(name), int(NOW), member)
   call('ZADD', k_sends(name), int(NOW + lease_ms + SLOT_LAPSE_MS), send_ref)

@@ -3,6 +3,7 @@
 -- An attempt is live while upstream may still be working on it or its outputs are not stored.
 local ROOT = KEYS[1]
 local call = redis.call
+local SCHEMA = 1 -- of every record that scripts write; the same as records.SCHEMA_VERSION
 
 local function k_job(id) return ROOT .. 'job:' .. id end
 local function k_attempt(id, n) return ROOT .. 'attempt:' .. id .. ':' .. n end
@@ -230,9 +231,9 @@ local function emit(job, kind)
   local webhook = cjson.decode(call('HGET', k_job(job.id), 'request')).webhook
   if type(webhook) ~= 'table' or not wants(webhook, kind) then return end
   local event_id, delivery_id = new_id('evt'), new_id('dlv')
-  call('HSET', k_event(event_id), 'v', 1, 'type', kind, 'at_ms', int(NOW), 'job', job.id, 'tenant', job.tenant,
+  call('HSET', k_event(event_id), 'v', SCHEMA, 'type', kind, 'at_ms', int(NOW), 'job', job.id, 'tenant', job.tenant,
     'record', snapshot(job))
-  call('HSET', k_delivery(delivery_id), 'v', 1, 'event', event_id, 'type', kind, 'job', job.id, 'tenant', job.tenant,
+  call('HSET', k_delivery(delivery_id), 'v', SCHEMA, 'event', event_id, 'type', kind, 'job', job.id, 'tenant', job.tenant,
     'url', webhook.url, 'status', 'pending', 'tries', 0, 'lease', 0, 'ttl_ms', job.ttl_ms)
   local ids = call('HGET', k_job(job.id), 'deliveries')
   ids = ids and (ids .. ',' .. delivery_id) or delivery_id

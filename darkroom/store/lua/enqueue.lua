@@ -22,7 +22,7 @@ end
 if waiting >= tonumber(ARGV[10]) then return { -2 } end
 
 local seq = call('INCR', K_SEQ)
-call('HSET', k_job(id), 'v', 1, 'tenant', tenant, 'images', ARGV[3], 'priority', ARGV[4], 'request', ARGV[5],
+call('HSET', k_job(id), 'v', SCHEMA, 'tenant', tenant, 'images', ARGV[3], 'priority', ARGV[4], 'request', ARGV[5],
   'seq', seq, 'attempt', 1, 'queued_ms', int(NOW), 'ttl_ms', ARGV[11])
 if tonumber(ARGV[6]) > 0 then
   call('HSET', k_job(id), 'expires_ms', ARGV[6], 'paused_base_ms', int(paused_ms()))
