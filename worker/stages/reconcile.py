@@ -1,8 +1,9 @@
 """Reconcile: find out what became of sends whose answer was lost, by the list call, and never by sending again blindly.
 
 One sweep lists once for all unconfirmed attempts that are due. A prediction is adopted only when nobody owns it, its
-input equals the request, and no equal request is just being sent. Absence is believed after several complete listings,
-the last a window after the last byte could have left. What stays unclear ends `submit_unconfirmed`, for an operator.
+input equals the request, and no equal request is just being sent; one whose input upstream does not show is never
+adopted, for it may be anybody's. Absence is believed after several complete listings, the last a window after the last
+byte could have left. What stays unclear ends `submit_unconfirmed`, for an operator.
 """
 
 import asyncio
@@ -70,7 +71,7 @@ class Reconciler:
             return
         for item in lost:
             try:
-                await self._settle(item, lost, orphans)
+                await self._settle(item, orphans)
             except Exception:
                 log.exception("reconcile.crashed", job_id=item.entry.ticket.job_id)
 
@@ -101,17 +102,12 @@ class Reconciler:
         owners = await self._ctx.attempts.owners([item.id for item in found])
         return [item for item in found if item.id not in owners]
 
-    async def _settle(self, item: Lost, lost: list[Lost], orphans: list[Prediction]) -> None:
+    async def _settle(self, item: Lost, orphans: list[Prediction]) -> None:
         same = [orphan for orphan in orphans if asked_by(orphan) == item.wanted]
         nameless = [orphan for orphan in orphans if orphan.input is None]
-        if same or nameless:
-            sending = await self._being_sent()
-            if same and item.wanted not in sending:
-                await self._adopt(item, same[0], orphans)
-                return
-            if len(nameless) == 1 and len(lost) == 1 and not same and not sending:
-                await self._adopt(item, nameless[0], orphans)
-                return
+        if same and item.wanted not in await self._being_sent():
+            await self._adopt(item, same[0], orphans)
+            return
         absence = await self._ctx.attempts.absent(item.entry.ticket, look_in_ms=AGAIN_MS)
         if absence is not None and self._long_enough(absence):
             await self._conclude(item, absence, unclear=bool(same or nameless))
