@@ -1,7 +1,7 @@
 """Every key: how it is built, what it holds, who deletes it and when.
 
-The scripts build the same names in `_lib.lua`; a test holds the two against each other. All keys carry one hash tag, so
-that a cell always fits one node of a cluster.
+The scripts build the same names in `_1_base.lua`; a test holds the two against each other. All keys carry one hash tag,
+so that a cell always fits one node of a cluster.
 """
 
 ROOT = "{darkroom}:"

@@ -25,10 +25,15 @@ MOST_AT_ONCE = 128
 Call = tuple[str, tuple[str | int | float, ...]]
 
 
+def shared_part() -> str:
+    """Give what stands before every script: the helpers of `_1_base.lua` to the last, in this order."""
+    return "\n".join(path.read_text() for path in sorted(FOLDERS[0].glob("_*.lua")))
+
+
 @cache
 def sources() -> dict[str, str]:
     """Give every script's whole text by name: its flags' line, the shared part, its body."""
-    library = (FOLDERS[0] / "_lib.lua").read_text()
+    library = shared_part()
     texts = {}
     for path in sorted(path for folder in FOLDERS for path in folder.glob("[a-z]*.lua")):
         body = path.read_text()

@@ -9,9 +9,9 @@ import pytest
 from lupa.lua51 import LuaRuntime  # type: ignore[import-untyped]
 
 from darkroom.store import keys
-from darkroom.store.scripts import FOLDERS
+from darkroom.store.scripts import FOLDERS, shared_part
 
-LIBRARY = (FOLDERS[0] / "_lib.lua").read_text()
+LIBRARY = shared_part()
 BUILDERS = re.findall(r"^local function k_(\w+)\(", LIBRARY, re.MULTILINE)
 CONSTANTS = re.findall(r"^local K_(\w+) =", LIBRARY, re.MULTILINE)
 BUILT_INLINE = {"idempotency": "idem:", "IDS": "ids"}

@@ -1,0 +1,106 @@
+-- Statuses, the events that tell of them, and the life of a finished job.
+
+local function set_status(job, status)
+  local at, seq = int(NOW), tonumber(job.event_seq or 0) + 1
+  local events = (job.events or '') .. job.attempt .. '-' .. seq .. ',' .. status .. ',' .. at .. ';'
+  while #events > MAX_EVENTS_BYTES do events = events:sub(events:find(';', 1, true) + 1) end
+  if job.status and job.status ~= status then call('ZREM', k_index(job.tenant, job.status), job.id) end
+  call('ZADD', k_index(job.tenant, status), 0, job.id)
+  call('HSET', k_job(job.id), 'status', status, 'events', events, 'event_seq', seq)
+  call('PUBLISH', K_CHANNEL, job.id)
+  job.status, job.events, job.event_seq = status, events, seq
+end
+
+local function late_attempts(id)
+  local found = {}
+  for n in (call('HGET', k_job(id), 'late') or ''):gmatch('%d+') do
+    found[#found + 1] = { n, call('HGETALL', k_attempt(id, n)) }
+  end
+  return found
+end
+
+-- The current attempt's outputs are about to become the job's own.
+local function no_longer_late(job)
+  local others = {}
+  for n in (call('HGET', k_job(job.id), 'late') or ''):gmatch('%d+') do
+    if n ~= job.attempt then others[#others + 1] = n end
+  end
+  if #others == 0 then
+    call('HDEL', k_job(job.id), 'late')
+  else
+    call('HSET', k_job(job.id), 'late', table.concat(others, ','))
+  end
+end
+
+local function snapshot(job)
+  return cjson.encode({ job = call('HGETALL', k_job(job.id)),
+    attempt = call('HGETALL', k_attempt(job.id, job.attempt)), late = late_attempts(job.id) })
+end
+
+local function wants(webhook, kind)
+  if type(webhook.events) ~= 'table' then return kind ~= 'job.outputs_late' end
+  for _, wanted in ipairs(webhook.events) do
+    if wanted == kind then return true end
+  end
+  return false
+end
+
+-- Writes the event and its delivery beside the status they tell of: at least once begins here.
+local function emit(job, kind)
+  local webhook = cjson.decode(call('HGET', k_job(job.id), 'request')).webhook
+  if type(webhook) ~= 'table' or not wants(webhook, kind) then return end
+  local event_id, delivery_id = new_id('evt'), new_id('dlv')
+  call('HSET', k_event(event_id), 'v', SCHEMA, 'type', kind, 'at_ms', int(NOW), 'job', job.id, 'tenant', job.tenant,
+    'record', snapshot(job))
+  call('HSET', k_delivery(delivery_id), 'v', SCHEMA, 'event', event_id, 'type', kind, 'job', job.id, 'tenant', job.tenant,
+    'url', webhook.url, 'status', 'pending', 'tries', 0, 'lease', 0, 'ttl_ms', job.ttl_ms)
+  local ids = call('HGET', k_job(job.id), 'deliveries')
+  ids = ids and (ids .. ',' .. delivery_id) or delivery_id
+  local _, count = ids:gsub(',', ',')
+  if count >= MAX_DELIVERIES then ids = ids:sub(ids:find(',', 1, true) + 1) end
+  call('HSET', k_job(job.id), 'deliveries', ids)
+  due_in('d:' .. delivery_id, 0)
+end
+
+-- A finished job lives its time out once none of its attempts is live; until then it stays.
+local function retire(job)
+  if not TERMINAL[job.status] then return end
+  for n = 1, tonumber(job.attempt) do
+    if LIVE[call('HGET', k_attempt(job.id, n), 'state') or ''] then return end
+  end
+  call('PEXPIRE', k_job(job.id), job.ttl_ms)
+  for n = 1, tonumber(job.attempt) do call('PEXPIRE', k_attempt(job.id, n), job.ttl_ms) end
+end
+
+-- Takes that time away again: the job, or one of its attempts, goes on.
+local function keep(job)
+  call('PERSIST', k_job(job.id))
+  for n = 1, tonumber(job.attempt) do call('PERSIST', k_attempt(job.id, n)) end
+end
+
+local function finish(job, status, error_json)
+  call('HSET', k_job(job.id), 'finished_ms', job.finished_ms or int(NOW))
+  if error_json and error_json ~= '' then call('HSET', k_job(job.id), 'error', error_json) end
+  call('ZREM', K_DUE, 'x:' .. job.id)
+  set_status(job, status)
+  call('HINCRBY', K_TOTALS, status, 1)
+  count_usage(job.tenant, status, 1)
+  emit(job, 'job.' .. status)
+  retire(job)
+end
+
+local function is_current(job, n)
+  return job.attempt == tostring(n) and not TERMINAL[job.status]
+end
+
+-- The time since the send is no time of waiting, neither for the deadline nor in the timings.
+local function queue_again(job, attempt)
+  if job.cancel_requested_ms then
+    finish(job, 'canceled')
+  else
+    call('HINCRBY', k_job(job.id), 'queued_ms', int(NOW - tonumber(attempt.sent_ms)))
+    set_status(job, 'queued')
+    line_push(job)
+    if call('HEXISTS', k_job(job.id), 'expires_ms') == 1 then due_in('x:' .. job.id, 0) end
+  end
+end
