@@ -13,6 +13,8 @@ DUE = ROOT + "due"
 """
 TURNS = ROOT + "turns"
 """Sorted set: tenants with waiting jobs, scored by the images they have had. Gone when the line is empty."""
+LEFT = ROOT + "left"
+"""Sorted set: tenants that have left the line and had more images than whoever is next. Gone when the line is empty."""
 DEPTH = ROOT + "depth"
 """Hash: waiting jobs by `tenant|priority`, and `*|jobs`, `*|images`, `*|unstored`. Permanent."""
 CLOCK = ROOT + "clock"
@@ -34,7 +36,7 @@ CHANNEL = ROOT + "changes"
 WORKERS = ROOT + "workers"
 """Hash: worker name to its last sign of life (JSON). Long silent ones are dropped by the next sign of another."""
 
-PERMANENT = frozenset({DUE, TURNS, DEPTH, CLOCK, SEQ, IDS, LANES, TENANTS, TOTALS, WORKERS})
+PERMANENT = frozenset({DUE, TURNS, LEFT, DEPTH, CLOCK, SEQ, IDS, LANES, TENANTS, TOTALS, WORKERS})
 """Keys without a life-time of their own, beside those of live jobs, the line, indexes, lanes and pending deliveries."""
 
 
@@ -64,6 +66,11 @@ def flow(tenant: str, batch: str, priority: str) -> str:
 def flows(tenant: str, priority: str) -> str:
     """Sorted set: a tenant's flows of one priority by the images they have had. Gone when empty."""
     return f"{ROOT}flows:{tenant}:{priority}"
+
+
+def left_flows(tenant: str, priority: str) -> str:
+    """Sorted set: a tenant's flows that emptied and had more images than whichever is next. Gone when none waits."""
+    return f"{ROOT}left:{tenant}:{priority}"
 
 
 def lane(name: str) -> str:

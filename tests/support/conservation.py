@@ -71,6 +71,16 @@ def turns_name_who_waits(cell: Cell) -> Iterator[str]:
     yield from _differ({flow[0] for flow in flows}, set(cell.at(keys.TURNS)))
 
 
+def nobody_waits_and_has_left(cell: Cell) -> Iterator[str]:
+    """Who has left the line is remembered only while others wait, and no longer than until they come back."""
+    pairs = [("", cell.at(keys.TURNS), cell.at(keys.LEFT))]
+    pairs += [(name, cell.at(f"{keys.ROOT}flows:{name}"), left) for name, left in cell.under("left:")]
+    for name, turns, left in pairs:
+        if left and not turns:
+            yield f"{name} remembers {left} although nobody waits"
+        yield from (f"{name} {member} waits and has left" for member in set(turns) & set(left))
+
+
 def depth_counts_who_waits(cell: Cell) -> Iterator[str]:
     """The counters equal what is in the flows, and what is being stored."""
     counted: Counter[str] = Counter()
@@ -170,6 +180,7 @@ RULES: tuple[Callable[[Cell], Iterator[str]], ...] = (
     every_tenant_has_one_trimming_timer,
     a_queued_job_waits_or_is_admitted,
     turns_name_who_waits,
+    nobody_waits_and_has_left,
     depth_counts_who_waits,
     slots_belong_to_what_upstream_may_work_on,
     used_is_the_sum_of_the_reservations,

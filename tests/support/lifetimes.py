@@ -66,6 +66,11 @@ def _line(_: Cell, __: str, mortal: bool) -> Iterator[str]:
         yield "has a life-time although jobs wait in it"
 
 
+def _left(cell: Cell, rest: str, mortal: bool) -> Iterator[str]:
+    if mortal or f"{keys.ROOT}flows:{rest}" not in cell.values:
+        yield "remembers flows that left although none waits"
+
+
 def _lane(cell: Cell, rest: str, _: bool) -> Iterator[str]:
     if rest.partition(":")[0] not in cell.lanes:
         yield "belongs to no known lane"
@@ -79,6 +84,7 @@ RULES: dict[str, Callable[[Cell, str, bool], Iterator[str]]] = {
     "index": _index,
     "flow": _line,
     "flows": _line,
+    "left": _left,
     "lane": _lane,
 }
 """By the kind of key (the first part of its name)."""

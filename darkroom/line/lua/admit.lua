@@ -28,18 +28,6 @@ local unsent_most = math.max(1, math.ceil(rate * 2 / 60))
 
 local BURST = 64 -- what an idle lane may have unsent, so that a burst does not wait in Celery's queue past its lease
 
-local function head()
-  local tenant = call('ZRANGE', K_TURNS, 0, 0)[1]
-  if not tenant then return nil end
-  for _, priority in ipairs(PRIORITIES) do
-    local batch = call('ZRANGE', k_flows(tenant, priority), 0, 0)[1]
-    if batch then
-      return call('ZRANGE', k_flow(tenant, batch, priority), 0, 0)[1]
-    end
-  end
-  return nil
-end
-
 local function room_for(cost)
   if unstored >= tonumber(ARGV[4]) then return 'storage', -1 end
   if slots >= concurrency then return 'slots', -1 end
@@ -58,7 +46,7 @@ end
 local admitted = {}
 local reason, wait = 'more', 0
 for _ = 1, most do
-  local id = head()
+  local id = line_head()
   if not id then
     reason, wait = 'empty', -1
     break
@@ -70,8 +58,7 @@ for _ = 1, most do
     reason, wait = why, delay
     break
   end
-  call('ZINCRBY', k_flows(job.tenant, job.priority), job.images, job.batch)
-  call('ZINCRBY', K_TURNS, job.images, job.tenant)
+  take_turn(job)
   line_remove(job)
   local key, member = k_attempt(id, job.attempt), member_of(id, job.attempt)
   local lease, sends = call('HINCRBY', key, 'lease', 1), tonumber(call('HGET', key, 'sends') or 0)

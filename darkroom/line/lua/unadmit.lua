@@ -11,5 +11,6 @@ give_back_send(attempt)
 call('ZREM', K_DUE, due_of(ARGV[1], ARGV[2]))
 call('HSET', k_attempt(ARGV[1], ARGV[2]), 'state', 'queued')
 call('HINCRBY', k_attempt(ARGV[1], ARGV[2]), 'lease', 1)
+refund_turn(job)
 line_push(job)
 return 1

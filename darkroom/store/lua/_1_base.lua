@@ -10,6 +10,7 @@ local function k_attempt(id, n) return ROOT .. 'attempt:' .. id .. ':' .. n end
 local function k_index(tenant, status) return ROOT .. 'index:' .. tenant .. ':' .. status end
 local function k_flow(tenant, batch, priority) return ROOT .. 'flow:' .. tenant .. ':' .. priority .. ':' .. batch end
 local function k_flows(tenant, priority) return ROOT .. 'flows:' .. tenant .. ':' .. priority end
+local function k_left_flows(tenant, priority) return ROOT .. 'left:' .. tenant .. ':' .. priority end
 local function k_lane(name) return ROOT .. 'lane:' .. name end
 local function k_slots(name) return ROOT .. 'lane:' .. name .. ':slots' end
 local function k_sends(name) return ROOT .. 'lane:' .. name .. ':sends' end
@@ -20,6 +21,7 @@ local function k_delivery(id) return ROOT .. 'delivery:' .. id end
 local function k_usage(tenant, day) return ROOT .. 'usage:' .. tenant .. ':' .. day end
 local K_DUE = ROOT .. 'due'
 local K_TURNS = ROOT .. 'turns'
+local K_LEFT = ROOT .. 'left'
 local K_DEPTH = ROOT .. 'depth'
 local K_CLOCK = ROOT .. 'clock'
 local K_SEQ = ROOT .. 'seq'

@@ -1,20 +1,59 @@
--- Places in the line, and who has the next turn.
+-- Places in the line, and who has the next turn: start-time fair queueing, weighted by images.
+-- Tenants take turns, and within a tenant and priority its flows do. A tag says how many images somebody has had.
 
 local function add_depth(field, amount)
   if call('HINCRBY', K_DEPTH, field, amount) == 0 then call('HDEL', K_DEPTH, field) end
 end
 
--- A newcomer starts level with whoever is next, with neither credit nor debt.
-local function enter(turns, member)
+local function next_tag(turns) return tonumber(call('ZRANGE', turns, 0, 0, 'WITHSCORES')[2] or 0) end
+
+-- A newcomer starts level with whoever is next, with neither credit nor debt; one that left starts where it left, if
+-- that is further on: posting one heavy job at a time is no way to be next every time.
+local function enter(turns, left, member)
   if call('ZSCORE', turns, member) then return end
-  local first = call('ZRANGE', turns, 0, 0, 'WITHSCORES')
-  call('ZADD', turns, first[2] or 0, member)
+  local tag = math.max(next_tag(turns), tonumber(call('ZSCORE', left, member) or 0))
+  call('ZREM', left, member)
+  call('ZADD', turns, tag, member)
+end
+
+-- A tag that whoever is next has reached says nothing more; where nobody waits, none does.
+local function leave(turns, left, member)
+  local tag = call('ZSCORE', turns, member)
+  if not tag then return end
+  call('ZREM', turns, member)
+  if call('EXISTS', turns) == 0 then
+    call('DEL', left)
+  else
+    call('ZADD', left, tag, member)
+    call('ZREMRANGEBYSCORE', left, '-inf', next_tag(turns))
+  end
+end
+
+-- Takes back the charge for a turn that came to nothing. What others have had meanwhile is not held against them.
+local function refund(turns, left, member, images)
+  local tag = call('ZSCORE', turns, member)
+  if tag then
+    call('ZREM', turns, member)
+    call('ZADD', turns, math.max(next_tag(turns), tonumber(tag) - images), member)
+  elseif call('ZSCORE', left, member) then
+    call('ZINCRBY', left, -images, member)
+  end
+end
+
+local function take_turn(job)
+  call('ZINCRBY', k_flows(job.tenant, job.priority), job.images, job.batch)
+  call('ZINCRBY', K_TURNS, job.images, job.tenant)
+end
+
+local function refund_turn(job)
+  refund(k_flows(job.tenant, job.priority), k_left_flows(job.tenant, job.priority), job.batch, job.images)
+  refund(K_TURNS, K_LEFT, job.tenant, job.images)
 end
 
 local function line_push(job)
   if call('ZADD', k_flow(job.tenant, job.batch, job.priority), job.seq, job.id) == 0 then return end
-  enter(k_flows(job.tenant, job.priority), job.batch)
-  enter(K_TURNS, job.tenant)
+  enter(k_flows(job.tenant, job.priority), k_left_flows(job.tenant, job.priority), job.batch)
+  enter(K_TURNS, K_LEFT, job.tenant)
   add_depth(job.tenant .. '|' .. job.priority, 1)
   add_depth('*|jobs', 1)
   add_depth('*|images', job.images)
@@ -26,12 +65,23 @@ local function line_remove(job)
   add_depth(job.tenant .. '|' .. job.priority, -1)
   add_depth('*|jobs', -1)
   add_depth('*|images', -job.images)
-  if call('EXISTS', flow) == 0 then call('ZREM', flows, job.batch) end
+  if call('EXISTS', flow) == 0 then leave(flows, k_left_flows(job.tenant, job.priority), job.batch) end
   for _, priority in ipairs(PRIORITIES) do
     if call('EXISTS', k_flows(job.tenant, priority)) == 1 then return true end
   end
-  call('ZREM', K_TURNS, job.tenant)
+  leave(K_TURNS, K_LEFT, job.tenant)
   return true
+end
+
+-- The job whose turn it is.
+local function line_head()
+  local tenant = call('ZRANGE', K_TURNS, 0, 0)[1]
+  if not tenant then return nil end
+  for _, priority in ipairs(PRIORITIES) do
+    local batch = call('ZRANGE', k_flows(tenant, priority), 0, 0)[1]
+    if batch then return call('ZRANGE', k_flow(tenant, batch, priority), 0, 0)[1] end
+  end
+  return nil
 end
 
 local function wake()

@@ -19,6 +19,7 @@ if call('HGET', k_lane(attempt.lane), 'state') == 'paused' then
   give_back_send(attempt)
   call('ZREM', K_DUE, due_of(id, n))
   call('HSET', k_attempt(id, n), 'state', 'queued')
+  refund_turn(job)
   line_push(job)
   return { 2 }
 end
