@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import ReadOnlyError
 
+from darkroom.checkpoints import Checkpoint, reach
 from darkroom.store.attempts import Ticket
 from darkroom.store.connection import UNAVAILABLE
 from darkroom.telemetry.logs import get_logger
@@ -178,7 +179,9 @@ class Poller:
     async def _look(self, entry: DueAttempt) -> None:
         async with self._slots:
             try:
+                reach(Checkpoint.LOOK_LEASED, entry.ticket)
                 outcome = await self._ctx.upstream.look(entry.prediction_id)
+                reach(Checkpoint.LOOK_ANSWERED, entry.ticket, type(outcome).__name__)
                 decision = decide(entry, outcome, self._rules, now_ms=self._ctx.clock.now_ms())
             except Exception:
                 log.exception("look.crashed", job_id=entry.ticket.job_id, prediction_id=entry.prediction_id)
@@ -199,6 +202,7 @@ class Poller:
             await pause_for_key(self._ctx)
         for moved in await asyncio.gather(*(self._move(item) for item in rest), return_exceptions=True):
             if isinstance(moved, Ticket):
+                reach(Checkpoint.LOOK_HANDED_OVER, moved)
                 self._ctx.publisher.store(moved)
             elif moved is not None:
                 log.error("look.not_applied", exc_info=moved)

@@ -15,6 +15,7 @@ from api.listing import LISTING_PARAMETERS, parse_listing
 from api.problems import Problem, invalid, not_found
 from api.services import Services, services_of
 from api.validation import FieldError
+from darkroom.checkpoints import Checkpoint, reach
 from darkroom.jobs import Job, JobRequest, JobStatus
 from darkroom.network.guard import AddressRefusedError, check_url
 from darkroom.store.connection import UNAVAILABLE
@@ -43,7 +44,9 @@ async def post_job(request: Request) -> Response:
     job = parse_job(await read_body(request))
     _check_webhook(services, job)
     limit = services.settings.service.max_queued_per_tenant
+    reach(Checkpoint.API_BEFORE_ENQUEUE)
     accepted = await services.jobs.enqueue(caller.tenant, job, idempotency_key=key, max_queued=limit)
+    reach(Checkpoint.API_ENQUEUED, accepted.job_id)
     if accepted.wake:
         services.waker.wake()
     record = accepted.record or await services.jobs.read(accepted.job_id)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from darkroom.checkpoints import Checkpoint, reach
 from darkroom.settings import StorageSettings
 from darkroom.storage.errors import StorageRefusedError, StorageUnavailableError
 from darkroom.storage.signer import MAX_EXPIRES_S, Signer
@@ -142,7 +143,7 @@ class Bucket:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._stall_timeout_s)
         try:
             async with asyncio.timeout(None) as watchdog:
-                body = data if data is None or isinstance(data, bytes) else self._watched(data, watchdog)
+                body = data if data is None or isinstance(data, bytes) else self._watched(key, data, watchdog)
                 async with self._session.request(
                     method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
                 ) as response:
@@ -157,11 +158,12 @@ class Bucket:
                 f"bucket {self.name} at {self._signer.endpoint} can't be reached ({_kind(error)})", delay_s=5
             ) from None
 
-    async def _watched(self, chunks: AsyncIterator[bytes], watchdog: asyncio.Timeout) -> AsyncIterator[bytes]:
+    async def _watched(self, key: str, chunks: AsyncIterator[bytes], watchdog: asyncio.Timeout) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
         async for chunk in chunks:
             watchdog.reschedule(loop.time() + self._stall_timeout_s)
             yield chunk
+            reach(Checkpoint.STORE_MID_UPLOAD, key)
             watchdog.reschedule(None)
         watchdog.reschedule(loop.time() + self._stall_timeout_s)
 

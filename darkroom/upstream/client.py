@@ -5,6 +5,7 @@ tried once as well, because the poller looks again anyway. The read-only calls a
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from darkroom.upstream.calls import Calls
 from darkroom.upstream.errors import UnauthorizedError, UpstreamUnavailableError
-from darkroom.upstream.failures import describe, is_network_failure, never_left
+from darkroom.upstream.failures import describe, is_network_failure, never_left, was_held_up
 from darkroom.upstream.mapping import Answer, look_outcome, submit_outcome
 from darkroom.upstream.outcomes import (
     MODEL,
@@ -32,7 +33,7 @@ from darkroom.upstream.outcomes import (
     Unavailable,
     Unknown,
 )
-from darkroom.upstream.session import CONNECT_TIMEOUT_S, notice_closed_connections
+from darkroom.upstream.session import CONNECT_TIMEOUT_S, notice_closed_connections, written_until
 from darkroom.upstream.wire import number, parse_billing, parse_prediction, parse_price, whole_number
 
 SYNC_WAIT_S = 90.0
@@ -65,8 +66,12 @@ class UpstreamClient:
         least_s = SYNC_WAIT_S + SYNC_MARGIN_S if submission.enable_sync_mode else 0.0
         return max(self._submit_timeout_s, least_s)
 
-    async def submit(self, submission: Submission, *, callback_url: str | None = None) -> SubmitOutcome:
+    async def submit(
+        self, submission: Submission, *, callback_url: str | None = None, until_s: float = math.inf
+    ) -> SubmitOutcome:
         """POST once and say what came of it; no trouble of the network raises.
+
+        Past `until_s` (of `session.steady_s`) nothing is written any more: it has never left.
 
         With base64 output the callback is left out: upstream refuses the two together. Cancelling it leaves the outcome
         unknown.
@@ -79,13 +84,14 @@ class UpstreamClient:
             return NeverLeft("the HTTP session is closed")
         sent_at = datetime.now(UTC)
         try:
-            answer = await self._calls.control(
-                "POST", path, body=submission.body(), answer_s=self._submit_answer_s(submission)
-            )
+            with written_until(until_s):
+                answer = await self._calls.control(
+                    "POST", path, body=submission.body(), answer_s=self._submit_answer_s(submission)
+                )
         except Exception as error:
             # Whatever went wrong after the request may have left is unknown, a mistake of this program included.
             if never_left(error):
-                return NeverLeft(describe(error))
+                return NeverLeft(describe(error), held_up=was_held_up(error))
             return Unknown(describe(error), None, sent_at, datetime.now(UTC))
         return submit_outcome(answer, submission, sent_at=sent_at, ended_at=datetime.now(UTC))
 

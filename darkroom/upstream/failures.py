@@ -15,6 +15,8 @@ import ssl
 import aiohttp
 import httpx
 
+from darkroom.upstream.session import HeldUpError
+
 STILL_CONNECTING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
@@ -27,7 +29,12 @@ def cause_of(error: BaseException) -> BaseException:
 
 def never_left(error: BaseException) -> bool:
     """Tell whether the request provably never left this machine."""
-    return isinstance(cause_of(error), STILL_CONNECTING)
+    return isinstance(cause_of(error), STILL_CONNECTING) or was_held_up(error)
+
+
+def was_held_up(error: BaseException) -> bool:
+    """Tell whether the request was not written because the time for that was over."""
+    return isinstance(cause_of(error), HeldUpError)
 
 
 def is_network_failure(error: BaseException) -> bool:
@@ -45,6 +52,7 @@ def describe(error: BaseException) -> str:
 
 
 _WORDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+    (HeldUpError, "this process was held up before it could send"),
     (aiohttp.ClientConnectorDNSError, "upstream's name could not be looked up"),
     ((aiohttp.ClientSSLError, ssl.SSLError), "no TLS connection to upstream"),
     (aiohttp.ClientConnectorError, "no connection to upstream"),

@@ -113,9 +113,13 @@ class NotNow:
 
 @dataclass(frozen=True, slots=True)
 class NeverLeft:
-    """The request provably never left this machine: safe to send again."""
+    """The request provably never left this machine: safe to send again.
+
+    `held_up`: because this process was too slow to send it in time, which says nothing about upstream.
+    """
 
     message: str
+    held_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)

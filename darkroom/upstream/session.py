@@ -2,17 +2,65 @@
 
 A kept connection that upstream has meanwhile closed can swallow a POST, which is then unknown; so idle ones are dropped
 early. aiohttp repeats a request on such a connection by itself only for idempotent methods, never for a POST.
+
+A POST may have a last moment, after which its lease may be another's: it is looked at when nothing is left to do but
+the write itself.
 """
 
 import asyncio
 import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 import aiohttp
+
+from darkroom.checkpoints import Checkpoint, reach
 
 IDLE_S = 15.0
 DNS_TTL_S = 30
 CONNECT_TIMEOUT_S = 10.0
 READ_CHUNK_BYTES = 256 * 1024
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_write_until_s: ContextVar[float | None] = ContextVar("write_until_s", default=None)
+
+
+class HeldUpError(aiohttp.ClientConnectionError):
+    """The connection was there, the time to write the request was over; nothing of it was written."""
+
+
+def steady_s() -> float:
+    """Give seconds that only rise and, where the system can tell, count the time a machine was suspended."""
+    return time.clock_gettime(_CLOCK)
+
+
+@contextmanager
+def written_until(moment_s: float) -> Iterator[None]:
+    """Let requests with a body that begin here raise `HeldUpError` instead of being written past `steady_s()`."""
+    token = _write_until_s.set(moment_s)
+    try:
+        yield
+    finally:
+        _write_until_s.reset(token)
+
+
+class PunctualRequest(aiohttp.ClientRequest):
+    """Looks at the last moment right before the write: the head waits in a buffer to go with the body, and on new
+    connections and old ones there is nothing in between but the call of `send`.
+    """
+
+    async def write_bytes(self, writer: Any, conn: Any, content_length: int | None = None) -> None:
+        """Write head and body, or neither."""
+        until_s = _write_until_s.get()
+        if until_s is not None:
+            reach(Checkpoint.SUBMIT_CONNECTED, str(self.url))
+            if steady_s() > until_s:
+                conn.protocol.set_exception(HeldUpError("too late to write the request"))
+                return
+        await super().write_bytes(writer, conn, content_length)
 
 
 async def notice_closed_connections() -> None:
@@ -40,6 +88,7 @@ def make_session(
     )
     return aiohttp.ClientSession(
         connector=connector,
+        request_class=PunctualRequest,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         read_bufsize=READ_CHUNK_BYTES,

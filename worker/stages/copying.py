@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
+from darkroom.checkpoints import Checkpoint, reach
 from darkroom.errors import PermanentError, RetryableError, StaleLeaseError
 from darkroom.ids import id_time_ms
 from darkroom.storage.copy import StoredObject, copy_file, copy_url
@@ -116,6 +117,7 @@ async def _copy(ctx: Context, claim: StoreClaim, source: Source, file: Path | No
         return Trouble(source.index, f"copying it took more than {COPY_LONGEST_S:g} s", False, KEY_DELAY_S)
     except OSError as error:
         return Trouble(source.index, f"this machine can't hold it for a moment ({error.strerror})", False, KEY_DELAY_S)
+    reach(Checkpoint.STORE_UPLOADED, claim.ticket, stored.key)
     output = orjson.dumps(_output(ctx, source, stored)).decode()
     claim.record.attempt[f"out:{source.index}"] = output
     if await ctx.attempts.save_output(claim.ticket, source.index, output) is not Moved.DONE:

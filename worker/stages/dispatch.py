@@ -1,5 +1,6 @@
 """Dispatch: admit what the lane's limits allow now, and call for it to be sent."""
 
+from darkroom.checkpoints import Checkpoint, reach
 from darkroom.telemetry.logs import get_logger
 from worker.context import Context
 
@@ -24,6 +25,7 @@ async def dispatch(ctx: Context) -> None:
         )
         if admission.tickets:
             log.debug("jobs.admitted", lane=ctx.lane, jobs=len(admission.tickets), reason=admission.reason)
+            reach(Checkpoint.DISPATCH_ADMITTED, *admission.tickets)
             uncalled = await ctx.publisher.submit(admission.tickets)
             if uncalled:
                 await ctx.attempts.unadmit(uncalled)

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from darkroom.checkpoints import Checkpoint, reach
 from darkroom.errors import StaleLeaseError
 from darkroom.store.deliveries import ClaimedDelivery
 from darkroom.store.records import JobRecord
@@ -33,9 +34,12 @@ async def notify(ctx: Context, due: DueDelivery) -> None:
     claimed = await ctx.deliveries.claim(due.delivery_id, due.lease, lease_ms=LEASE_MS)
     if claimed is None:
         return
+    reach(Checkpoint.NOTIFY_CLAIMED, claimed.delivery["job"], claimed.delivery_id)
     async with ctx.leases.hold(f"d:{due.delivery_id}", int(claimed.lease)):
         result = await _attempt(ctx, claimed)
+    reach(Checkpoint.NOTIFY_POSTED, claimed.delivery["job"], claimed.delivery_id)
     await _record(ctx, claimed, result)
+    reach(Checkpoint.NOTIFY_RECORDED, claimed.delivery["job"], claimed.delivery_id)
 
 
 async def _attempt(ctx: Context, claimed: ClaimedDelivery) -> AttemptResult:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import orjson
 from redis.exceptions import RedisError
 
+from darkroom.checkpoints import Checkpoint, reach
 from darkroom.errors import StaleLeaseError
 from darkroom.ids import id_time_ms
 from darkroom.jobs import JobError
@@ -84,6 +85,7 @@ async def store(ctx: Context, ticket: Ticket) -> None:
         if claim is None:
             return
         ctx.clock.set(claim.now_ms)
+        reach(Checkpoint.STORE_CLAIMED, claim.ticket)
         async with ctx.leases.hold(claim.ticket.due_member, claim.ticket.lease):
             outcome = await _work(ctx, claim)
         await _settle(ctx, claim, outcome)
@@ -119,7 +121,9 @@ async def _settle(ctx: Context, claim: StoreClaim, outcome: StoreOutcome) -> Non
     line = log.bind(job_id=claim.record.job_id, attempt=claim.ticket.attempt)
     match outcome:
         case Stored(delivered, finished_ms, late):
+            reach(Checkpoint.STORE_DESCRIBED, claim.ticket)
             moved = await ctx.attempts.complete(claim.ticket, delivered=delivered, finished_ms=finished_ms)
+            reach(Checkpoint.STORE_COMPLETED, claim.ticket, moved.name)
             line.info("job.stored", images=delivered, moved=moved.name)
             if moved is (Moved.DONE if late else Moved.OTHER):
                 await _describe(ctx, claim)  # canceled or retried while job.json was written

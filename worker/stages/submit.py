@@ -5,11 +5,11 @@ The one place where money is spent. Nothing here repeats a POST: an answer that 
 
 import asyncio
 import secrets
-import time
 
 from redis.exceptions import RedisError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
+from darkroom.checkpoints import Checkpoint, reach
 from darkroom.jobs import JobError
 from darkroom.store.attempts import Intent, Moved, Ticket
 from darkroom.telemetry.logs import get_logger
@@ -24,13 +24,15 @@ from darkroom.upstream.outcomes import (
     Unknown,
     UpstreamError,
 )
+from darkroom.upstream.session import CONNECT_TIMEOUT_S, steady_s
 from worker.context import Context
 
 LEASE_MARGIN_S = 10.0
 """How much longer than the POST may take its lease lasts."""
 
 LATEST_START_S = 5.0
-"""How long after the intent the POST may still be started; half of the margin."""
+"""How long after the intent the POST may still be started, and, past the time for connecting, be written; half of the
+margin."""
 
 BEGIN_FOR_S = 60.0
 """How long an intent whose answer was lost is asked after: if it is found then, the job goes back unsent at once."""
@@ -39,7 +41,7 @@ RECORD_FOR_S = 3600.0
 """How long an answer is held and offered to a Redis that is away: it may name a paid prediction."""
 
 RATE_WAIT_S = 2.0
-HELD_UP = NeverLeft("the worker was held up before it could send")
+HELD_UP = NeverLeft("the worker was held up before it could send", held_up=True)
 log = get_logger(__name__)
 
 
@@ -53,7 +55,8 @@ async def submit_chunk(ctx: Context, tickets: list[Ticket]) -> None:
 
 async def submit(ctx: Context, ticket: Ticket) -> None:
     """Send one admitted job, if its ticket is still good."""
-    asked_at, mark = time.monotonic(), secrets.token_hex(8)
+    asked_at, mark = steady_s(), secrets.token_hex(8)
+    reach(Checkpoint.SUBMIT_BEFORE_INTENT, ticket)
     async for attempt in _patiently(BEGIN_FOR_S):
         with attempt:
             intent = await ctx.attempts.begin_submit(
@@ -65,11 +68,14 @@ async def submit(ctx: Context, ticket: Ticket) -> None:
             )
     if intent is None:
         return
+    reach(Checkpoint.SUBMIT_INTENT, ticket)
     outcome = await _post(ctx, intent, asked_at)
+    reach(Checkpoint.SUBMIT_ANSWERED, ticket, type(outcome).__name__)
     try:
         async for attempt in _patiently(RECORD_FOR_S):
             with attempt:
                 await _settle(ctx, ticket, intent, outcome)
+        reach(Checkpoint.SUBMIT_RECORDED, ticket)
     except BaseException:
         prediction_id = outcome.prediction.id if isinstance(outcome, Accepted) else None
         log.critical(
@@ -93,9 +99,10 @@ def _patiently(stop_after_s: float) -> AsyncRetrying:
 
 
 async def _post(ctx: Context, intent: Intent, asked_at: float) -> SubmitOutcome:
-    if time.monotonic() - asked_at > LATEST_START_S:
+    start_until_s = asked_at + LATEST_START_S
+    if steady_s() > start_until_s:
         return HELD_UP
-    return await ctx.upstream.submit(submission_of(intent))
+    return await ctx.upstream.submit(submission_of(intent), until_s=start_until_s + CONNECT_TIMEOUT_S)
 
 
 def submission_of(intent: Intent) -> Submission:
@@ -128,9 +135,9 @@ async def _settle(ctx: Context, ticket: Ticket, intent: Intent, outcome: SubmitO
         case NotNow(reason, retry_after_s, _):
             moved = await ctx.attempts.returned(ticket, "not_now")
             await _slow_down(ctx, ticket, intent, reason, retry_after_s)
-        case NeverLeft():
+        case NeverLeft(_, held_up):
             moved = await ctx.attempts.returned(ticket, "never_left")
-            if outcome is not HELD_UP:
+            if not held_up:
                 await _count_failure(ctx, ticket)
         case Unknown(message):
             window_ms = int(ctx.settings.upstream.reconcile_window_s * 1000)

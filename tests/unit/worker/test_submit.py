@@ -10,7 +10,7 @@ from tenacity import wait_none
 
 from darkroom.jobs import JobRequest
 from darkroom.store.attempts import Intent, Moved, Ticket
-from darkroom.upstream.outcomes import Accepted, Prediction, SubmitOutcome
+from darkroom.upstream.outcomes import Accepted, NeverLeft, Prediction, SubmitOutcome
 from worker.stages import submit as stage
 
 TICKET = Ticket("job_1", 1, 1)
@@ -25,6 +25,7 @@ class World:
     def __init__(self, *, begin: list[Any], accepted: list[Any] | None = None) -> None:
         self.answers = {"begin_submit": begin, "accepted": accepted or [Moved.DONE], "returned": [Moved.DONE]}
         self.asked: list[tuple[Any, ...]] = []
+        self.outcome: SubmitOutcome = ACCEPTED
         self.context: Any = SimpleNamespace(
             attempts=self,
             upstream=self,
@@ -54,10 +55,10 @@ class World:
         """Give any."""
         return 70.0
 
-    async def submit(self, _: Any) -> SubmitOutcome:
-        """Accept."""
+    async def submit(self, _: Any, *, until_s: float) -> SubmitOutcome:
+        """Accept, or say what it is told to."""
         self.asked.append(("POST",))
-        return ACCEPTED
+        return self.outcome
 
     def _answer(self, name: str, argument: str) -> Any:
         self.asked.append((name, argument))
@@ -88,6 +89,15 @@ async def test_intent_that_comes_too_late_is_taken_back_unsent_and_blames_no_ups
     await stage.submit(world.context, TICKET)
     assert [name for name, *_ in world.asked] == ["begin_submit", "returned"]
     assert world.asked[-1] == ("returned", "never_left")
+
+
+@pytest.mark.parametrize(("held_up", "blames"), [(True, False), (False, True)])
+async def test_post_that_never_left_blames_upstream_unless_this_process_was_slow(held_up: bool, blames: bool) -> None:
+    world = World(begin=[Intent(1, JobRequest(prompt="a fox"))])
+    world.outcome = NeverLeft("why", held_up=held_up)
+    await stage.submit(world.context, TICKET)
+    assert ("returned", "never_left") in world.asked
+    assert (("report_failure", "job_1") in world.asked) == blames
 
 
 async def test_paid_id_is_offered_to_the_store_whatever_that_answers_and_sent_for_once() -> None:
