@@ -7,22 +7,35 @@ import orjson
 from redis.asyncio import Redis
 
 from darkroom.store import keys
+from darkroom.store.attempts import Ticket
 from darkroom.store.connection import read_hash, read_set
 from darkroom.store.scripts import Scripts
 
 DEFAULT_LANE = "default"
 PauseReason = Literal["auth", "balance", "upstream", "storage", "operator"]
+ProbedReason = Literal["auth", "balance", "upstream", "storage"]
+
+RECOVER_MS = 120_000
+"""How long after its last refusal a lane is back at its full pace; `_6_lanes.lua` reckons with the same."""
+
+AS_CONFIGURED = 0
+"""In place of a limit: the one of the environment."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
-    """One lane as `/v1/status` shows it. `resumes_at_ms` is the next probe of a paused lane."""
+    """One lane as `/v1/status` shows it, its limits as they are in force and as the environment has them.
+
+    `resumes_at_ms` is the next probe of a paused lane.
+    """
 
     name: str
     state: Literal["open", "throttled", "paused"]
     reason: str | None
     images_per_minute: int
     max_concurrency: int
+    configured_images_per_minute: int
+    configured_max_concurrency: int
     in_flight: int
     images_last_minute: int
     resumes_at_ms: int | None
@@ -36,8 +49,14 @@ class LaneStore:
         self.scripts = Scripts.shared(redis)
 
     async def configure(self, name: str, *, images_per_minute: int, max_concurrency: int, rate_cost: str) -> None:
-        """Make a lane known, or change its limits while it runs."""
+        """Make a lane known with its configured limits; one that an operator changed stays until its setting does."""
         await self.scripts.call("lane_configure", name, images_per_minute, max_concurrency, rate_cost)
+
+    async def change_limits(self, name: str, *, images_per_minute: int | None, max_concurrency: int | None) -> bool:
+        """Change limits while the lane runs (None: as it is, `AS_CONFIGURED`); False: there is no such lane."""
+        rate = "" if images_per_minute is None else images_per_minute
+        concurrency = "" if max_concurrency is None else max_concurrency
+        return int(await self.scripts.call("lane_limits", name, rate, concurrency)) == 1
 
     async def pause(self, name: str, reason: PauseReason, *, probe_s: float = 0) -> bool:
         """Stop admission; True when that changed anything. With `probe_s`, workers try the lane again after it."""
@@ -51,17 +70,34 @@ class LaneStore:
         """Leave a paused lane as it is and have it tried again after a while."""
         await self.scripts.call("lane_state", name, "paused", "same", int(probe_s * 1000))
 
-    async def reopen(self, name: str) -> bool:
-        """Open a lane that paused by itself; an operator's pause stands. True when that changed anything."""
-        return int(await self.scripts.call("lane_state", name, "open", "", 0)) == 1
+    async def reopen(self, name: str, was: ProbedReason) -> bool:
+        """Open a lane whose own reason to pause is over; one that paused for another meanwhile stays as it is."""
+        return int(await self.scripts.call("lane_state", name, "open", was, 0)) == 1
 
-    async def slow(self, name: str, *, wait_s: float, job_id: str, cost: int) -> int:
-        """Wait and go on at a lower pace; gives how often a job too heavy for the account was refused alone."""
-        return int(await self.scripts.call("lane_slow", name, int(wait_s * 1000), job_id, cost))
+    async def try_one(self, name: str, *, probe_s: float) -> bool:
+        """Let one job go of a lane without balance, and again ever later; True when the lane still is one."""
+        return int(await self.scripts.call("lane_trial", name, int(probe_s * 1000))) == 1
+
+    async def images_at_turn(self) -> int | None:
+        """Give how many images the job at its turn asks for; None: nobody waits."""
+        reply = await self.scripts.call("line_next")
+        return int(reply[1]) if reply else None
+
+    async def slow(self, name: str, ticket: Ticket, *, wait_s: float, cost: int, send: int) -> int:
+        """Wait and go on at a lower pace; gives how often in a row a job too heavy for the account was refused alone.
+
+        To be called while the refused attempt is still `submitting`; repeated for the same send it changes no count.
+        """
+        wait_ms = int(wait_s * 1000)
+        return int(await self.scripts.call("lane_slow", name, wait_ms, ticket.job_id, cost, ticket.attempt, send))
 
     async def report_failure(self, name: str, job_id: str) -> bool:
         """Count a job that met a failing upstream; True when three different ones in a row have."""
-        return int(await self.scripts.call("lane_report", name, job_id)) == 1
+        return int(await self.scripts.call("lane_report", name, job_id, "failures")) == 1
+
+    async def report_bucket_failure(self, name: str, job_id: str) -> bool:
+        """Count a job whose outputs the bucket did not take; True when three different ones in a row were."""
+        return int(await self.scripts.call("lane_report", name, job_id, "bucket_failures")) == 1
 
     async def names(self) -> list[str]:
         """Give the known lanes."""
@@ -109,13 +145,16 @@ class LaneStore:
 
 def _state(name: str, lane: dict[str, str], in_flight: int, sends: list[str], now_ms: int) -> LaneState:
     paused = lane.get("state") == "paused"
-    slowed = int(lane.get("not_before_ms", 0)) > now_ms or float(lane.get("pace", 1)) < 1
+    slowed = max(int(lane.get("not_before_ms", 0)), int(lane.get("slowed_ms", -RECOVER_MS)) + RECOVER_MS) > now_ms
+    rate, concurrency = int(lane["images_per_minute"]), int(lane["max_concurrency"])
     return LaneState(
         name=name,
         state="paused" if paused else "throttled" if slowed else "open",
         reason=lane.get("reason") if paused else None,
-        images_per_minute=int(lane["images_per_minute"]),
-        max_concurrency=int(lane["max_concurrency"]),
+        images_per_minute=rate,
+        max_concurrency=concurrency,
+        configured_images_per_minute=int(lane.get("configured_images_per_minute", rate)),
+        configured_max_concurrency=int(lane.get("configured_max_concurrency", concurrency)),
         in_flight=in_flight,
         images_last_minute=sum(int(ref.partition(":")[0]) for ref in sends),
         resumes_at_ms=int(lane["resumes_ms"]) if paused and lane.get("resumes_ms") else None,

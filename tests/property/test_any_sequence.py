@@ -78,7 +78,7 @@ class Everything(Moves):
         self.admit(5, 5000)
         if again and self.has("admitted"):
             self.begin_submit(0, 0)
-            self.client.hdel(keys.lane(DEFAULT_LANE), "next_ms")
+            self.client.hdel(keys.lane(DEFAULT_LANE), "spaced_ms")
             self.admit(5, 5000)
 
     @rule(limits=small_limits)
@@ -95,7 +95,7 @@ class Everything(Moves):
         for ref in cell.at(sends):
             if ref not in open_:
                 self.client.zadd(sends, {ref: 1})
-        self.client.hdel(keys.lane(DEFAULT_LANE), "next_ms", "not_before_ms")
+        self.client.hdel(keys.lane(DEFAULT_LANE), "spaced_ms", "not_before_ms")
 
     @precondition(lambda self: self.has("unconfirmed"))
     @rule(pick=picks)

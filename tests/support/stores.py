@@ -152,7 +152,7 @@ class Store:
         under_way = {item.record["send_ref"] for item in cell.attempts if item.state in ("admitted", "submitting")}
         for ref in set(cell.at(keys.sends(DEFAULT_LANE))) - under_way:
             self.client.zadd(keys.sends(DEFAULT_LANE), {ref: 1})
-        self.client.hdel(keys.lane(DEFAULT_LANE), "next_ms", "not_before_ms")
+        self.client.hdel(keys.lane(DEFAULT_LANE), "spaced_ms", "not_before_ms")
 
     def let_expire(self, job_id: str) -> None:
         """Do what the server does when a job's time is over."""

@@ -56,12 +56,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why an output is not stored (`missing`: at the source, not on the way), and when to try again."""
+    """Why an output is not stored (`missing`: at the source, `bucket`: there, not on the way), and when to try again."""
 
     index: int
     message: str
     missing: bool
     delay_s: float
+    bucket: bool = False
 
 
 async def copy_missing(ctx: Context, claim: StoreClaim) -> list[Trouble]:
@@ -110,7 +111,7 @@ async def _copy(ctx: Context, claim: StoreClaim, source: Source, file: Path | No
     except (OutputMissingError, OutputInvalidError) as error:
         return Trouble(source.index, str(error), True, error.delay_s)
     except RetryableError as error:
-        return Trouble(source.index, str(error), False, error.delay_s)
+        return Trouble(source.index, str(error), False, error.delay_s, isinstance(error, StorageUnavailableError))
     except PermanentError as error:
         return Trouble(source.index, str(error), True, LONGEST_DELAY_S)
     except TimeoutError:

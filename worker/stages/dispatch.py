@@ -3,6 +3,7 @@
 from darkroom.checkpoints import Checkpoint, reach
 from darkroom.telemetry.logs import get_logger
 from worker.context import Context
+from worker.stages.lane import pause_for_storage
 
 ADMIT_AT_ONCE = 64
 ADMITTED_LEASE_MS = 10_000
@@ -30,5 +31,7 @@ async def dispatch(ctx: Context) -> None:
             if uncalled:
                 await ctx.attempts.unadmit(uncalled)
                 return
+        if admission.reason == "storage":
+            await pause_for_storage(ctx, "too many paid images wait for the bucket")
         if admission.reason != "more":
             return

@@ -26,6 +26,7 @@ from darkroom.upstream.outcomes import Completed, Pending
 from worker.context import Context
 from worker.leases import LEASE_MS
 from worker.stages.copying import FIRST_DELAY_S, LONGEST_DELAY_S, Trouble, copy_missing, not_now
+from worker.stages.lane import count_bucket_failure
 from worker.stages.look import RETENTION_MS, sources_of
 
 WAITING_MOST = 256
@@ -48,13 +49,14 @@ class Stored:
 class Later:
     """Not all of it could be stored. `gone`: upstream was asked and has none of what is missing.
 
-    `sources` are what upstream names now, where it was asked again.
+    `sources` are what upstream names now, where it was asked again; `bucket` says that the bucket is in the way.
     """
 
     delay_s: float
     message: str
     gone: bool = False
     sources: str | None = None
+    bucket: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +129,14 @@ async def _settle(ctx: Context, claim: StoreClaim, outcome: StoreOutcome) -> Non
             line.info("job.stored", images=delivered, moved=moved.name)
             if moved is (Moved.DONE if late else Moved.OTHER):
                 await _describe(ctx, claim)  # canceled or retried while job.json was written
-        case Later(delay_s, message, gone, sources):
+        case Later(delay_s, message, gone, sources, bucket):
             delay_ms = int(delay_s * 1000)
             moved = await ctx.attempts.store_later(
                 claim.ticket, delay_ms=delay_ms, message=message, gone=gone, sources=sources
             )
             line.warning("store.later", delay_s=round(delay_s, 1), why=message, moved=moved.name)
+            if bucket:
+                await count_bucket_failure(ctx, claim.record.job_id)
         case GivenUp(error):
             moved = await ctx.attempts.failed(claim.ticket, error)
             line.error("store.given_up", code=error.code, why=error.message, moved=moved.name)
@@ -145,7 +149,7 @@ async def _put_off(ctx: Context, claim: StoreClaim, troubles: list[Trouble]) -> 
         asked, fresh = await _read_again(ctx, claim.record)
         gone = asked and all(trouble.missing for trouble in troubles)
     message = "; ".join(f"output {trouble.index}: {trouble.message}" for trouble in troubles)[:500]
-    return Later(_delay_s(ctx, claim, delay_s), message, gone, fresh)
+    return Later(_delay_s(ctx, claim, delay_s), message, gone, fresh, any(trouble.bucket for trouble in troubles))
 
 
 def _delay_s(ctx: Context, claim: StoreClaim, least_s: float = 0.0) -> float:
@@ -190,7 +194,7 @@ async def _describe(ctx: Context, claim: StoreClaim) -> Stored | Later:
     try:
         await ctx.bucket.put_bytes(key, orjson.dumps(job_view(shown), option=orjson.OPT_INDENT_2), "application/json")
     except StorageUnavailableError as error:
-        return Later(_delay_s(ctx, claim, error.delay_s), f"job.json: {error}")
+        return Later(_delay_s(ctx, claim, error.delay_s), f"job.json: {error}", bucket=True)
     delivered = sum(name.startswith("out:") for name in claim.record.attempt)
     return Stored(delivered, finished_ms, late=claim.ticket.attempt in shown.late)
 

@@ -1,15 +1,18 @@
 -- Admit the jobs that the lane's limits allow now, fairest first: tenants by turns weighted by images, within a tenant
--- by priority, within that its flows by turns. A job at its turn that does not fit holds the turn.
+-- by priority, within that its flows by turns. A job at its turn that does not fit holds the turn. Of a lane paused for
+-- its balance a single job may go, to find out whether that still holds.
 -- ARGV: 1 lane, 2 most jobs to admit, 3 lease (ms), 4 most paid images that may wait for the bucket
 -- -> {reason, next (ms from now, -1 unknown), id, attempt, lease, id, attempt, lease, …}
 --    reason: 'empty', 'paused', 'slots', 'rate', 'spacing', 'storage', 'more' (the count was reached)
 -- job stays queued; its attempt goes from nothing or queued to admitted
 local name, most, lease_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local lane = fields(k_lane(name), 'state', 'images_per_minute', 'max_concurrency', 'rate_cost', 'pace', 'next_ms',
-  'not_before_ms')
-if lane.state == 'paused' then return { 'paused', -1 } end
-local rate = math.max(1, math.floor(tonumber(lane.images_per_minute) * tonumber(lane.pace or 1)))
-local concurrency, next_ms = tonumber(lane.max_concurrency), tonumber(lane.next_ms or 0)
+local lane = fields(k_lane(name), 'state', 'images_per_minute', 'max_concurrency', 'rate_cost', 'pace', 'slowed_ms',
+  'not_before_ms', 'spaced_ms', 'spaced_cost', 'trial')
+local on_trial = lane.state == 'paused' and lane.trial == 'open'
+if lane.state == 'paused' and not on_trial then return { 'paused', -1 } end
+local rate = math.max(1, math.floor(tonumber(lane.images_per_minute) * pace_of(lane)))
+local concurrency, per_image_ms = tonumber(lane.max_concurrency), 60000 / rate
+local spaced_ms, spaced_cost = tonumber(lane.spaced_ms or 0), tonumber(lane.spaced_cost or 0)
 local not_before = tonumber(lane.not_before_ms or 0)
 if not_before > NOW then return { 'rate', not_before - NOW } end
 
@@ -28,14 +31,25 @@ local unsent_most = math.max(1, math.ceil(rate * 2 / 60))
 
 local BURST = 64 -- what an idle lane may have unsent, so that a burst does not wait in Celery's queue past its lease
 
+-- When enough has stopped counting; what is being sent is not known to stop yet.
+local function opens_in(cost)
+  local excess, at = math.min(used, used + cost - rate), NOW
+  local sends = call('ZRANGE', k_sends(name), 0, 63, 'WITHSCORES')
+  for i = 1, #sends, 2 do
+    if excess <= 0 then break end
+    excess, at = excess - tonumber(sends[i]:match('^%d+')), tonumber(sends[i + 1])
+  end
+  return math.max(1, at - NOW)
+end
+
 local function room_for(cost)
   if unstored >= tonumber(ARGV[4]) then return 'storage', -1 end
   if slots >= concurrency then return 'slots', -1 end
   if used + cost > rate and not (cost > rate and used == 0) then
-    local first = call('ZRANGE', k_sends(name), 0, 0, 'WITHSCORES')[2]
-    return 'rate', math.max(1, tonumber(first) - NOW)
+    return 'rate', opens_in(cost)
   end
   if line_cost > rate - used then
+    local next_ms = spaced_ms + spaced_cost * per_image_ms
     if next_ms > NOW then return 'spacing', next_ms - NOW end
     if unsent >= unsent_most then return 'spacing', 1000 end
   end
@@ -70,13 +84,18 @@ for _ = 1, most do
   call('HINCRBY', k_lane(name), 'used', cost)
   due_in(due_of(id, job.attempt), lease_ms)
   used, slots, unsent, line_cost = used + cost, slots + 1, unsent + 1, line_cost - cost
-  next_ms = math.max(next_ms, NOW - 1000) + cost * 60000 / rate
+  spaced_ms, spaced_cost = math.max(spaced_ms + spaced_cost * per_image_ms, NOW - 1000), cost
   admitted[#admitted + 1] = id
   admitted[#admitted + 1] = job.attempt
   admitted[#admitted + 1] = int(lease)
+  if on_trial then
+    call('HSET', k_lane(name), 'trial', member)
+    reason, wait = 'paused', -1
+    break
+  end
 end
-call('HSET', k_lane(name), 'next_ms', int(next_ms))
-if wait > 0 then call('ZADD', K_DUE, 'LT', int(NOW + math.max(wait, 200)), 'l:' .. name) end
+if #admitted > 0 then call('HSET', k_lane(name), 'spaced_ms', int(spaced_ms), 'spaced_cost', spaced_cost) end
+if wait > 0 and not on_trial then call('ZADD', K_DUE, 'LT', int(NOW + math.max(wait, 200)), 'l:' .. name) end
 local reply = { reason, math.ceil(wait) }
 for _, value in ipairs(admitted) do reply[#reply + 1] = value end
 return reply

@@ -14,7 +14,8 @@ if mark ~= '' and attempt.state == 'submitting' and attempt.lease == ARGV[3]
 end
 if attempt.state ~= 'admitted' or attempt.lease ~= ARGV[3] then return { -1 } end
 local job = load_job(id)
-if call('HGET', k_lane(attempt.lane), 'state') == 'paused' then
+local lane = fields(k_lane(attempt.lane), 'state', 'trial')
+if lane.state == 'paused' and lane.trial ~= member_of(id, n) then
   free_slot(attempt)
   give_back_send(attempt)
   call('ZREM', K_DUE, due_of(id, n))

@@ -12,6 +12,7 @@ call('HINCRBY', k_attempt(id, n), 'lease', 1)
 call('HDEL', k_attempt(id, n), 'sources', 'store_error', 'gone_ms', 'send_ref', 'key', 'mark')
 call('ZREM', K_DUE, due_of(id, n))
 add_unstored(-job.images)
+bucket_works(attempt.lane)
 count_usage(job.tenant, 'images_delivered', ARGV[4])
 call('HINCRBY', K_TOTALS, 'delivered_images', ARGV[4])
 if is_current(job, n) then

@@ -33,8 +33,7 @@ call('HSET', k_attempt(id, n), 'state', 'generating', 'prediction_id', predictio
   'accepted_ms', int(NOW), 'adopted', ARGV[6])
 call('HINCRBY', k_attempt(id, n), 'lease', 1)
 call('ZADD', k_slots(attempt.lane), '+inf', member_of(id, n))
-local pace = tonumber(call('HGET', k_lane(attempt.lane), 'pace') or 1)
-call('HSET', k_lane(attempt.lane), 'failures', '', 'pace', math.min(1, pace + 0.02))
+lane_works(attempt.lane, member_of(id, n))
 due_in(due_of(id, n), tonumber(ARGV[5]))
 if is_current(job, n) then
   set_status(job, 'generating')

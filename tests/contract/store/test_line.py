@@ -159,11 +159,11 @@ async def test_admitted_but_unsent_jobs_are_bounded_while_the_line_is_long(store
         await store.post()
     admitted = []
     for _ in range(5):
-        store.client.hdel(keys.lane(DEFAULT_LANE), "next_ms")
+        store.client.hdel(keys.lane(DEFAULT_LANE), "spaced_ms")
         admitted += (await store.admit()).tickets
     assert len(admitted) == 2
     await store.begin(admitted[0])
-    store.client.hdel(keys.lane(DEFAULT_LANE), "next_ms")
+    store.client.hdel(keys.lane(DEFAULT_LANE), "spaced_ms")
     assert len((await store.admit()).tickets) == 1
 
 
