@@ -23,7 +23,7 @@ log = get_logger(__name__)
 
 
 async def probe(ctx: Context, name: str) -> None:
-    """Look at a lane whose timer went off; opens it when the reason for its pause is gone. An operator's pause stands."""
+    """Look at a lane whose timer went off, and open it when the reason for its pause is gone; an operator's stands."""
     states = {state.name: state for state in await ctx.lanes.states()}
     lane = states.get(name)
     if lane is None or lane.state != "paused" or lane.reason == "operator":

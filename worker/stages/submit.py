@@ -46,3 +46,159 @@ REFUSALS_ALONE = 3
 """How often in a row a job heavier than the whole minute's rate may be refused although nothing else was sent."""
 
 HELD_UP = NeverLeft("the worker was held up before it could send", held_up=True)
+log = get_logger(__name__)
+
+
+async def submit_chunk(ctx: Context, tickets: list[Ticket]) -> None:
+    """Send each of these admitted jobs, independently of each other."""
+    results = await asyncio.gather(*(submit(ctx, ticket) for ticket in tickets), return_exceptions=True)
+    for ticket, result in zip(tickets, results, strict=True):
+        if isinstance(result, BaseException):
+            log.error("submit.crashed", job_id=ticket.job_id, attempt=ticket.attempt, exc_info=result)
+
+
+async def submit(ctx: Context, ticket: Ticket) -> None:
+    """Send one admitted job, if its ticket is still good."""
+    asked_at, mark = steady_s(), secrets.token_hex(8)
+    reach(Checkpoint.SUBMIT_BEFORE_INTENT, ticket)
+    async for attempt in _patiently(BEGIN_FOR_S):
+        with attempt:
+            intent = await ctx.attempts.begin_submit(
+                ticket,
+                lease_ms=_lease_ms(ctx, sync=False),
+                sync_lease_ms=_lease_ms(ctx, sync=True),
+                key=ctx.upstream.key_fingerprint,
+                mark=mark,
+            )
+    if intent is None:
+        return
+    reach(Checkpoint.SUBMIT_INTENT, ticket)
+    outcome = await _post(ctx, intent, asked_at)
+    reach(Checkpoint.SUBMIT_ANSWERED, ticket, type(outcome).__name__)
+    try:
+        async for attempt in _patiently(RECORD_FOR_S):
+            with attempt:
+                await _settle(ctx, ticket, intent, outcome)
+        reach(Checkpoint.SUBMIT_RECORDED, ticket)
+    except BaseException:
+        prediction_id = outcome.prediction.id if isinstance(outcome, Accepted) else None
+        log.critical(
+            "submit.unrecorded",
+            job_id=ticket.job_id,
+            attempt=ticket.attempt,
+            outcome=type(outcome).__name__,
+            prediction_id=prediction_id,
+        )
+        raise
+
+
+def _patiently(stop_after_s: float) -> AsyncRetrying:
+    """Repeat a call to the store whatever it answers: away, loading, read-only, without disk space."""
+    return AsyncRetrying(
+        retry=retry_if_exception_type(RedisError),
+        wait=wait_exponential_jitter(initial=0.2, max=5),
+        stop=stop_after_delay(stop_after_s),
+        reraise=True,
+    )
+
+
+async def _post(ctx: Context, intent: Intent, asked_at: float) -> SubmitOutcome:
+    start_until_s = asked_at + LATEST_START_S
+    if steady_s() > start_until_s:
+        return HELD_UP
+    return await ctx.upstream.submit(submission_of(intent), until_s=start_until_s + CONNECT_TIMEOUT_S)
+
+
+def submission_of(intent: Intent) -> Submission:
+    """Give what upstream is asked for."""
+    request = intent.request
+    return Submission(
+        prompt=request.prompt,
+        size=request.size,
+        max_images=request.max_images,
+        enable_base64_output=request.enable_base64_output,
+        enable_sync_mode=request.enable_sync_mode,
+    )
+
+
+def job_error(error: UpstreamError) -> JobError:
+    """Give the job's error for what upstream said."""
+    return JobError(
+        code=error.code, message=error.message, retryable=error.kind != "permanent", upstream=error.upstream
+    )
+
+
+async def _settle(ctx: Context, ticket: Ticket, intent: Intent, outcome: SubmitOutcome) -> None:
+    match outcome:
+        case Accepted(prediction):
+            moved = await ctx.attempts.accepted(
+                ticket, send=intent.send, prediction_id=prediction.id, look_in_ms=_first_look_ms(ctx, intent)
+            )
+        case Refused(error):
+            moved = await ctx.attempts.failed(ticket, job_error(error), created_nothing=True)
+        case NotNow(reason, retry_after_s, message):
+            refusals = await _slow_down(ctx, ticket, intent, reason, retry_after_s)
+            if refusals >= REFUSALS_ALONE:
+                moved = await ctx.attempts.failed(ticket, _too_heavy(intent, message), created_nothing=True)
+            else:
+                moved = await ctx.attempts.returned(ticket, "not_now")
+        case NeverLeft(_, held_up):
+            moved = await ctx.attempts.returned(ticket, "never_left")
+            if not held_up:
+                await _count_failure(ctx, ticket)
+        case Unknown(message):
+            window_ms = int(ctx.settings.upstream.reconcile_window_s * 1000)
+            moved = await ctx.attempts.unknown(ticket, look_in_ms=min(2_000, window_ms), message=message)
+            await _count_failure(ctx, ticket)
+    _say(ticket, intent, outcome, moved)
+
+
+def _say(ticket: Ticket, intent: Intent, outcome: SubmitOutcome, moved: Moved) -> None:
+    line = log.bind(
+        job_id=ticket.job_id, attempt=ticket.attempt, send=intent.send, outcome=type(outcome).__name__, moved=moved.name
+    )
+    if isinstance(outcome, Accepted):
+        write = line.error if moved in (Moved.FOREIGN, Moved.DUPLICATE) else line.info
+        write("submit.settled", prediction_id=outcome.prediction.id)
+    elif isinstance(outcome, Refused):
+        line.info("submit.settled", code=outcome.error.code)
+    else:
+        line.warning("submit.settled", why=outcome.message)
+
+
+async def _slow_down(
+    ctx: Context, ticket: Ticket, intent: Intent, reason: NotNowReason, retry_after_s: float | None
+) -> int:
+    """Let the lane wait or pause; gives how often in a row a job too heavy for the account was refused alone."""
+    if reason == "rate":
+        cost = intent.request.max_images if ctx.settings.upstream.rate_cost == "images" else 1
+        wait_s = retry_after_s if retry_after_s is not None else RATE_WAIT_S
+        return await ctx.lanes.slow(ctx.lane, ticket, wait_s=wait_s, cost=cost, send=intent.send)
+    if await ctx.lanes.pause(ctx.lane, reason, probe_s=ctx.settings.upstream.lane_probe_s):
+        log.error("lane.paused", lane=ctx.lane, reason=reason)
+    return 0
+
+
+def _too_heavy(intent: Intent, message: str) -> JobError:
+    images = intent.request.max_images
+    return JobError(
+        code="exceeds_account_limit",
+        message=f"{images} images at once are more than this account may have a minute: {message}",
+        retryable=True,
+    )
+
+
+async def _count_failure(ctx: Context, ticket: Ticket) -> None:
+    if await ctx.lanes.report_failure(ctx.lane, ticket.job_id) and await ctx.lanes.pause(
+        ctx.lane, "upstream", probe_s=ctx.settings.upstream.lane_probe_s
+    ):
+        log.error("lane.paused", lane=ctx.lane, reason="upstream")
+
+
+def _first_look_ms(ctx: Context, intent: Intent) -> int:
+    return 0 if intent.request.enable_sync_mode else int(ctx.settings.upstream.poll_min_s * 1000)
+
+
+def _lease_ms(ctx: Context, *, sync: bool) -> int:
+    longest = ctx.upstream.submit_deadline_s(Submission("", "2048*2048", 1, enable_sync_mode=sync))
+    return int((longest + LEASE_MARGIN_S) * 1000)

@@ -1,7 +1,8 @@
 """Lanes: what pauses admission, what opens it again, and that nobody's pause is forgotten or overruled."""
 
-from darkroom.line.lanes import DEFAULT_LANE
+from darkroom.line.lanes import AS_CONFIGURED, DEFAULT_LANE
 from darkroom.store import keys
+from darkroom.store.attempts import Ticket
 from tests.support.stores import HOUR_MS, Store
 
 
@@ -22,7 +23,7 @@ async def test_pause_is_news_once(store: Store) -> None:
 async def test_operators_pause_stands_until_an_operator_ends_it(store: Store) -> None:
     await store.lanes.pause(DEFAULT_LANE, "operator")
     assert not await store.lanes.pause(DEFAULT_LANE, "upstream", probe_s=1)
-    assert not await store.lanes.reopen(DEFAULT_LANE)
+    assert not await store.lanes.reopen(DEFAULT_LANE, "upstream")
     await store.lanes.probe_again(DEFAULT_LANE, probe_s=1)
     assert [(state.state, state.reason) for state in await store.lanes.states()] == [("paused", "operator")]
     assert await store.lanes.resume(DEFAULT_LANE)
@@ -66,40 +67,11 @@ async def test_three_different_jobs_in_a_row_make_a_failing_upstream(store: Stor
     assert await report(DEFAULT_LANE, "job_2")
 
 
-async def test_refused_rate_waits_and_slows_and_recovers(store: Store) -> None:
-    await store.post()
-    assert await store.lanes.slow(DEFAULT_LANE, wait_s=60, job_id="job_1", cost=1) == 0
-    assert (await store.admit()).reason == "rate"
-    [state] = await store.lanes.states()
-    assert state.state == "throttled"
-    store.pass_the_window()
-    [ticket] = (await store.admit()).tickets
-    slowed = float(str(store.client.hget(keys.lane(DEFAULT_LANE), "pace")))
-    assert slowed == 0.9
-    await store.begin(ticket)
-    await store.accept(ticket, "p1")
-    assert float(str(store.client.hget(keys.lane(DEFAULT_LANE), "pace"))) > slowed
-
-
 async def test_long_wait_for_the_rate_does_not_put_off_a_probe(store: Store) -> None:
     await store.lanes.pause(DEFAULT_LANE, "auth", probe_s=15)
     planned = store.cell().at(keys.DUE)["l:default"]
-    await store.lanes.slow(DEFAULT_LANE, wait_s=3600, job_id="job_1", cost=1)
+    await store.lanes.slow(DEFAULT_LANE, Ticket("job_1", 1, 1), wait_s=3600, cost=1, send=1)
     assert store.cell().at(keys.DUE)["l:default"] == planned
-
-
-async def test_refusals_of_a_job_too_heavy_for_the_account_are_counted(store: Store) -> None:
-    await store.limits(rate=4)
-    ticket = await store.submitting(max_images=15)
-    for count in (1, 2, 3):
-        assert await store.lanes.slow(DEFAULT_LANE, wait_s=0, job_id=ticket.job_id, cost=15) == count
-    assert await store.lanes.slow(DEFAULT_LANE, wait_s=0, job_id=ticket.job_id, cost=4) == 0
-
-
-async def test_refusal_of_a_job_whose_time_is_over_makes_no_record(store: Store) -> None:
-    await store.limits(rate=4)
-    assert await store.lanes.slow(DEFAULT_LANE, wait_s=0, job_id="job_gone", cost=15) == 0
-    assert keys.job("job_gone") not in store.cell().values
 
 
 async def test_time_in_which_every_lane_was_paused_does_not_count_as_waiting(store: Store) -> None:
@@ -127,11 +99,64 @@ async def test_pause_of_one_lane_among_several_stops_no_clock(store: Store) -> N
     assert "paused_since_ms" not in store.cell().at(keys.CLOCK)
 
 
+async def test_lane_added_while_all_are_paused_ends_the_paused_time(store: Store) -> None:
+    await store.lanes.pause(DEFAULT_LANE, "operator")
+    assert "paused_since_ms" in store.cell().at(keys.CLOCK)
+    await store.lanes.configure("second", images_per_minute=1, max_concurrency=1, rate_cost="images")
+    assert "paused_since_ms" not in store.cell().at(keys.CLOCK)
+
+
 async def test_configuring_again_leaves_a_pause_as_it_is(store: Store) -> None:
     await store.lanes.pause(DEFAULT_LANE, "auth", probe_s=15)
     await store.limits(rate=7, concurrency=8)
     [state] = await store.lanes.states()
     assert (state.state, state.images_per_minute, state.max_concurrency) == ("paused", 7, 8)
+
+
+async def limits_of(store: Store) -> tuple[int, int]:
+    """Give the limits in force."""
+    [state] = await store.lanes.states()
+    return state.images_per_minute, state.max_concurrency
+
+
+async def test_limit_that_an_operator_changed_outlives_workers_that_start_with_the_same_setting(store: Store) -> None:
+    await store.limits(rate=7, concurrency=8)
+    assert await store.lanes.change_limits(DEFAULT_LANE, images_per_minute=3, max_concurrency=None)
+    await store.limits(rate=7, concurrency=8)
+    assert await limits_of(store) == (3, 8)
+    [state] = await store.lanes.states()
+    assert (state.configured_images_per_minute, state.configured_max_concurrency) == (7, 8)
+    await store.limits(rate=7, concurrency=9)
+    assert await limits_of(store) == (3, 9)
+
+
+async def test_changed_setting_wins_over_what_an_operator_changed(store: Store) -> None:
+    await store.lanes.change_limits(DEFAULT_LANE, images_per_minute=3, max_concurrency=2)
+    await store.limits(rate=50, concurrency=100)
+    assert await limits_of(store) == (50, 2)
+
+
+async def test_limit_goes_back_to_its_setting(store: Store) -> None:
+    await store.limits(rate=7, concurrency=8)
+    await store.lanes.change_limits(DEFAULT_LANE, images_per_minute=3, max_concurrency=2)
+    await store.lanes.change_limits(DEFAULT_LANE, images_per_minute=AS_CONFIGURED, max_concurrency=None)
+    assert await limits_of(store) == (7, 2)
+
+
+async def test_limits_of_a_lane_that_is_not_known_change_nothing(store: Store) -> None:
+    assert not await store.lanes.change_limits("other", images_per_minute=3, max_concurrency=2)
+    assert keys.lane("other") not in store.cell().values
+
+
+async def test_raised_limit_counts_at_once_and_wakes_the_line(store: Store) -> None:
+    await store.limits(rate=1)
+    for _ in range(9):
+        await store.post()
+    await store.admit()
+    assert (await store.admit()).reason in ("rate", "spacing")
+    await store.lanes.change_limits(DEFAULT_LANE, images_per_minute=6_000, max_concurrency=None)
+    assert (await store.sweep()).lanes == [DEFAULT_LANE]
+    assert len((await store.admit()).tickets) == 8
 
 
 async def test_status_counts_what_is_in_flight_and_who_waits(store: Store) -> None:

@@ -34,6 +34,7 @@ CALLERS: dict[str, Callable[[Redis], Awaitable[Any]]] = {
     "complete": lambda r: AttemptStore(r).complete(T, delivered=1, finished_ms=1),
     "enqueue": lambda r: JobStore(r).enqueue("a", JobRequest(prompt="x")),
     "hand_over": lambda r: AttemptStore(r).hand_over(T, sources="", inference_ms=1, polls=1, wait_ms=1),
+    "lane_limits": lambda r: LaneStore(r).change_limits("default", images_per_minute=1, max_concurrency=1),
     "lane_state": lambda r: LaneStore(r).pause("default", "auth"),
     "redeliver": lambda r: DeliveryStore(r).redeliver("dlv_1"),
     "retry": lambda r: JobStore(r).retry("job_1"),
