@@ -10,7 +10,10 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from starlette.middleware import Middleware
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_fixed
 
 from api import errors, openapi
 from api.auth import Authentication, Keyring
@@ -21,13 +24,16 @@ from api.services import Services
 from api.shutdown import on_stop_signal
 from api.wake import Waker
 from api.watcher import Watcher
+from darkroom.line.budgets import Budgets
 from darkroom.settings import Settings, load_settings
 from darkroom.storage.bucket import Bucket, bucket_session
 from darkroom.storage.signer import Signer
 from darkroom.store.connection import connect
 from darkroom.store.durability import refuse_eviction
-from darkroom.telemetry.logs import configure_logging
+from darkroom.telemetry.logs import configure_logging, get_logger
 
+BUDGET_RETRY_S = 1.0
+log = get_logger(__name__)
 ROUTERS = (jobs, events, deliveries, outputs, usage, lanes, status, health)
 
 
@@ -73,6 +79,8 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             watcher = Watcher(redis)
             listening = asyncio.create_task(watcher.run())
             stack.push_async_callback(_end, listening)
+            applying = asyncio.create_task(_apply_budgets(redis, settings.service.caps))
+            stack.push_async_callback(_end, applying)
             stack.enter_context(on_stop_signal(watcher.let_go))
             app.state.services = Services(
                 settings=settings,
@@ -86,6 +94,15 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             watcher.let_go()
 
     return lifespan
+
+
+async def _apply_budgets(redis: Redis, caps: dict[str, int]) -> None:
+    """Make the budgets known, as soon as Redis is there; until then nothing can be accepted either."""
+    async for attempt in AsyncRetrying(retry=retry_if_exception_type(RedisError), wait=wait_fixed(BUDGET_RETRY_S)):
+        with attempt:
+            changed = await Budgets(redis).apply(caps)
+    if changed:
+        log.warning("budgets.changed", images=caps)
 
 
 async def _end(task: "asyncio.Task[None]") -> None:

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from api.readiness import WORKER_SILENCE_MS
 from api.services import Services
+from darkroom.line.budgets import Budgets
 from darkroom.line.lanes import LaneState
 from darkroom.store import keys
 from darkroom.store.connection import UNAVAILABLE, read_hash
@@ -70,6 +71,7 @@ async def _cell(services: Services) -> list[Metric]:
     depth = await read_hash(redis, keys.DEPTH)
     return [
         *_line(await lanes.depth()),
+        _gauge("darkroom_budget_held_tenants", "Tenants that wait for their budget.", len(await Budgets(redis).held())),
         _gauge("darkroom_unstored_images", "Paid images that are not in the bucket.", int(depth.get("*|unstored", 0))),
         *_lanes(await lanes.states()),
         _totals(await read_hash(redis, keys.TOTALS)),

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from api.validation import FieldError, field_errors
 from darkroom.errors import DarkroomError, RetryableError
 from darkroom.store.connection import UNAVAILABLE
-from darkroom.store.jobs import ConflictError, LineFullError
+from darkroom.store.jobs import BudgetError, ConflictError, LineFullError
 
 MEDIA_TYPE = "application/problem+json"
 STORE_RETRY_S = 2
@@ -40,6 +40,8 @@ CODES: dict[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "The body's type is not supported"),
     "validation_error": (422, "The request is not valid"),
     "idempotency_mismatch": (422, "The Idempotency-Key was used with another body"),
+    "exceeds_budget": (422, "The job costs more than the budget of a whole day"),
+    "budget_exceeded": (429, "Today's budget is spent"),
     "line_full": (429, "Too many jobs are waiting"),
     "internal_error": (500, "Something went wrong here"),
     "store_unavailable": (503, "The store can't be reached"),
@@ -111,6 +113,11 @@ def problem_of(error: Exception) -> Problem | None:
             return Problem(
                 "line_full", f"{error}; try again once some have left the line", headers=_after(LINE_RETRY_S)
             )
+        case BudgetError(resets_in_s=None):
+            return Problem("exceeds_budget", f"{error}; ask for fewer images, or have the budget raised")
+        case BudgetError():
+            detail = f"{error}; it resets at midnight UTC"
+            return Problem("budget_exceeded", detail, headers=_after(error.resets_in_s or 0))
         case RetryableError():
             return Problem("unavailable", str(error), headers=_after(error.delay_s))
         case DarkroomError():

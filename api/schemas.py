@@ -66,6 +66,7 @@ class UsageCounts(BaseModel):
     images_requested: int
     images_delivered: int
     spent_usd: float
+    refundable_usd: float = Field(description="Of that: what upstream failed after accepting it, and pays back")
     completed: int
     failed: int
     canceled: int
@@ -84,6 +85,8 @@ class Usage(BaseModel):
     currency: Literal["USD"] = "USD"
     data: list[UsageDay]
     total: UsageCounts
+    budget_usd: float | None = Field(description="The tenant's budget of today; null: none, or several tenants")
+    budget_left_usd: float | None = Field(description="What may still be admitted today")
 
 
 _TITLES = {
@@ -95,7 +98,7 @@ _TITLES = {
     413: "Too large",
     415: "Not JSON",
     422: "Not valid",
-    429: "Too many jobs are waiting",
+    429: "Too many jobs are waiting, or today's budget is spent",
     503: "Not available just now; `Retry-After` says when to try again",
 }
 

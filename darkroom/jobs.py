@@ -9,6 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 UNIT_PRICE_USD = 0.04
 """Price of one requested image (WaveSpeed's model page); charged at submit."""
 
+
+def usd(images: int) -> float:
+    """Price of so many images in USD."""
+    return round(images * UNIT_PRICE_USD, 2)
+
+
 MIN_SIDE, MAX_SIDE = 1440, 4096
 MIN_PIXELS, MAX_PIXELS = 2560 * 1440, 4096 * 4096
 
@@ -191,6 +197,26 @@ class JobError(BaseModel):
     upstream: dict[str, Any] = Field(default_factory=dict)
 
 
+class AttemptError(BaseModel):
+    """Why an attempt yielded nothing."""
+
+    code: str
+    message: str
+
+
+class JobAttempt(BaseModel):
+    """One attempt of a job: one prediction that was asked for, and what it cost (`spent`, USD)."""
+
+    attempt: int
+    status: JobStatus
+    prediction_id: str | None = None
+    submits: int
+    spent: float
+    submitted_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: AttemptError | None = None
+
+
 class Timings(BaseModel):
     """Where the time went; a stage not reached yet is null."""
 
@@ -213,12 +239,14 @@ class Job(BaseModel):
     batch_id: str | None = None
     priority: Priority = "normal"
     queue_position: int | None = None
+    held: Literal["budget"] | None = Field(None, description="What keeps a waiting job from its turn")
     attempt: int = 1
     submits: int = 0
     prediction_id: str | None = None
     cancel_requested_at: datetime | None = None
     outputs: list[Output] = Field(default_factory=list)
     late_outputs: list[LateOutput] = Field(default_factory=list)
+    attempts: list[JobAttempt] = Field(default_factory=list, description="The last 20, oldest first")
     cost: Cost
     error: JobError | None = None
     timings: Timings = Field(default_factory=Timings)

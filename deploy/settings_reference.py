@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from types import UnionType
@@ -113,7 +114,7 @@ def _kind(annotation: Any) -> str:
         return f"{_kind(arguments[0])}, …"
     if origin in (Union, UnionType):
         return " or ".join(dict.fromkeys(_kind(argument) for argument in arguments))
-    words = {int: "integer", float: "number", str: "text", Path: "path", SecretStr: "secret"}
+    words = {int: "integer", float: "number", Decimal: "number", str: "text", Path: "path", SecretStr: "secret"}
     words |= {IPv4Network: "CIDR", IPv6Network: "CIDR"}
     return words[annotation]
 

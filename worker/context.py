@@ -10,6 +10,7 @@ from celery import Celery
 from redis.asyncio import Redis
 
 from darkroom.errors import ConfigurationError
+from darkroom.line.budgets import Budgets
 from darkroom.line.lanes import DEFAULT_LANE, LaneStore
 from darkroom.line.line import Line
 from darkroom.network.guard import AddressPolicy, guarded_session
@@ -132,4 +133,5 @@ async def open_context(settings: Settings, app: Celery) -> Context:
         max_concurrency=settings.upstream.max_concurrency,
         rate_cost=settings.upstream.rate_cost,
     )
+    await Budgets(redis).apply(settings.service.caps)
     return context

@@ -43,9 +43,15 @@ async def post_job(request: Request) -> Response:
     require_json(request)
     job = parse_job(await read_body(request))
     _check_webhook(services, job)
-    limit = services.settings.service.max_queued_per_tenant
+    service = services.settings.service
     reach(Checkpoint.API_BEFORE_ENQUEUE)
-    accepted = await services.jobs.enqueue(caller.tenant, job, idempotency_key=key, max_queued=limit)
+    accepted = await services.jobs.enqueue(
+        caller.tenant,
+        job,
+        idempotency_key=key,
+        max_queued=service.max_queued_per_tenant,
+        refuse_over_budget=service.on_budget == "refuse",
+    )
     reach(Checkpoint.API_ENQUEUED, accepted.job_id)
     if accepted.wake:
         services.waker.wake()

@@ -12,13 +12,15 @@ from api.answers import JSONAnswer
 from api.auth import caller_of
 from api.problems import invalid
 from api.services import Services, services_of
-from api.validation import FieldError
+from api.validation import FieldError, unknown_name
+from darkroom.jobs import usd
+from darkroom.line.budgets import Budgets
 from darkroom.store import keys
 from darkroom.store.connection import read_set
-from darkroom.store.view import usd
 
 DEFAULT_DAYS = 30
 MOST_DAYS = 400
+PARAMETERS = ("from", "to", "tenant")
 _EPOCH = date(1970, 1, 1)
 _COUNTS = ("jobs", "images_requested", "images_delivered", "completed", "failed", "canceled", "expired")
 
@@ -34,6 +36,7 @@ async def get_usage(
 ) -> Response:
     """Count what was asked for, delivered and spent."""
     services, caller = services_of(request), caller_of(request)
+    _check_names(request)
     if not caller.admin:
         tenants = [caller.tenant]
     else:
@@ -42,7 +45,22 @@ async def get_usage(
     counted = await _count(services, tenants, days)
     rows = [{"date": day.isoformat(), **_counts(counted[day])} for day in days]
     total: Counter[str] = sum(counted.values(), Counter())
-    return JSONAnswer({"currency": "USD", "data": rows, "total": _counts(total)})
+    budget = await Budgets(services.redis).today(tenants[0]) if len(tenants) == 1 else None
+    return JSONAnswer(
+        {
+            "currency": "USD",
+            "data": rows,
+            "total": _counts(total),
+            "budget_usd": usd(budget.cap_images) if budget else None,
+            "budget_left_usd": usd(budget.left_images) if budget else None,
+        }
+    )
+
+
+def _check_names(request: Request) -> None:
+    wrong = dict.fromkeys(name for name in request.query_params if name not in PARAMETERS)
+    if wrong:
+        raise invalid([FieldError(("query", name[:80]), unknown_name(name, PARAMETERS)) for name in wrong])
 
 
 def _days(first: date | None, last: date | None) -> list[date]:
@@ -69,4 +87,5 @@ async def _count(services: Services, tenants: list[str], days: list[date]) -> di
 
 
 def _counts(counts: Counter[str]) -> dict[str, Any]:
-    return {**{name: counts[name] for name in _COUNTS}, "spent_usd": usd(counts["spent_images"])}
+    money = {"spent_usd": usd(counts["spent_images"]), "refundable_usd": usd(counts["refundable_images"])}
+    return {**{name: counts[name] for name in _COUNTS}, **money}

@@ -119,17 +119,22 @@ class LaneStore:
         ]
 
     async def depth(self) -> dict[str, Any]:
-        """Count who waits: `{depth, tenants: [{tenant, depth, by_priority}]}`."""
+        """Count who waits: `{depth, tenants: [{tenant, depth, by_priority, images, held}]}`."""
         counts = {name: int(count) for name, count in (await read_hash(self.redis, keys.DEPTH)).items()}
-        tenants: dict[str, dict[str, int]] = {}
-        for name, count in counts.items():
-            tenant, _, priority = name.partition("|")
-            if tenant != "*":
-                tenants.setdefault(tenant, {"high": 0, "normal": 0, "low": 0})[priority] = count
-        shown = [
-            {"tenant": tenant, "depth": sum(by_priority.values()), "by_priority": by_priority}
-            for tenant, by_priority in sorted(tenants.items())
-        ]
+        held = await read_hash(self.redis, keys.HELD)
+        tenants = sorted({name.partition("|")[0] for name in counts} - {"*"})
+        shown = []
+        for tenant in tenants:
+            by_priority = {priority: counts.get(f"{tenant}|{priority}", 0) for priority in ("high", "normal", "low")}
+            shown.append(
+                {
+                    "tenant": tenant,
+                    "depth": sum(by_priority.values()),
+                    "images": counts.get(f"{tenant}|images", 0),
+                    "by_priority": by_priority,
+                    "held": "budget" if tenant in held else None,
+                }
+            )
         return {"depth": counts.get("*|jobs", 0), "tenants": shown}
 
     async def sign_of_life(self, worker: str, sign: dict[str, Any], *, forget_after_s: float) -> int:

@@ -39,6 +39,7 @@ _MESSAGES = {
     "int_from_float": "must be a whole number",
     "float_parsing": "must be a number",
     "finite_number": "must be a number",
+    "decimal_parsing": "must be a number",
     "greater_than_equal": "must be {ge:g} or more",
     "less_than_equal": "must be {le:g} or less",
     "literal_error": "must be one of {expected}",

@@ -1,5 +1,6 @@
 """The ingress and what every process of the service shares."""
 
+from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
@@ -7,10 +8,11 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from darkroom.settings.base import AreaSettings
+from darkroom.settings.budget import images_for, parse_daily
 
 
 class ServiceSettings(AreaSettings):
-    """Address, keys and logs."""
+    """Address, keys, budgets and logs."""
 
     host: str = Field("127.0.0.1", validation_alias="DARKROOM_HOST", description="Address the API listens on.")
     port: int = Field(8000, ge=0, le=65_535, validation_alias="DARKROOM_PORT", description="Port of the API.")
@@ -42,6 +44,34 @@ class ServiceSettings(AreaSettings):
         validation_alias="DARKROOM_MAX_QUEUED_PER_TENANT",
         description="Waiting jobs of a tenant beyond which it gets 429.",
     )
+
+    daily_budget_text: str | None = Field(
+        None,
+        validation_alias="DARKROOM_DAILY_BUDGET_USD",
+        description="What may be spent a UTC day: one amount for each tenant, or `acme:50,*:100`; unset: no budget.",
+    )
+    batch_budget_usd: Decimal | None = Field(
+        None, validation_alias="DARKROOM_BATCH_BUDGET_USD", description="What one batch may cost; unset: no budget."
+    )
+    on_budget: Literal["wait", "refuse"] = Field(
+        "wait",
+        validation_alias="DARKROOM_ON_BUDGET",
+        description="Whether a job that today's budget has no room for waits for the next day or is refused.",
+    )
+
+    @field_validator("daily_budget_text")
+    @classmethod
+    def _daily_budget(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_daily(value)
+        return value
+
+    @field_validator("batch_budget_usd")
+    @classmethod
+    def _batch_budget(cls, value: Decimal | None) -> Decimal | None:
+        if value is not None:
+            images_for(value)
+        return value
 
     @field_validator("api_keys_text")
     @classmethod
@@ -76,6 +106,12 @@ class ServiceSettings(AreaSettings):
             return ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def caps(self) -> dict[str, int]:
+        """The budgets in images, by tenant, `*` for every other tenant, `:batch` for a batch."""
+        caps = parse_daily(self.daily_budget_text) if self.daily_budget_text else {}
+        return caps | ({":batch": images_for(self.batch_budget_usd)} if self.batch_budget_usd else {})
 
     @property
     def api_keys(self) -> dict[str, str]:

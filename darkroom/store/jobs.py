@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from darkroom.errors import DarkroomError
 from darkroom.ids import new_id
-from darkroom.jobs import JobRequest, JobStatus
+from darkroom.jobs import JobRequest, JobStatus, usd
 from darkroom.store.records import JobRecord
 from darkroom.store.scripts import Scripts
 
@@ -26,6 +26,14 @@ class ConflictError(DarkroomError):
 
 class LineFullError(DarkroomError):
     """The tenant has as many jobs waiting as it may."""
+
+
+class BudgetError(DarkroomError):
+    """The tenant's budget has no room for the job: today (until `resets_in_s` have passed), or ever (None)."""
+
+    def __init__(self, message: str, *, resets_in_s: float | None) -> None:
+        super().__init__(message)
+        self.resets_in_s = resets_in_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +71,22 @@ class JobStore:
         self._ttl_ms = job_ttl_s * 1000
 
     async def enqueue(
-        self, tenant: str, request: JobRequest, *, idempotency_key: str | None = None, max_queued: int = 1_000_000
+        self,
+        tenant: str,
+        request: JobRequest,
+        *,
+        idempotency_key: str | None = None,
+        max_queued: int = 1_000_000,
+        refuse_over_budget: bool = False,
     ) -> Accepted:
         """Accept a job; it survives every crash from the return on (with Redis' own persistence).
+
+        Over today's budget it waits for the next day, or is refused (`refuse_over_budget`).
 
         Raises:
             ConflictError: `idempotency_mismatch`, the key was used with another body. Permanent.
             LineFullError: retryable once jobs of the tenant have left the line.
+            BudgetError: retryable once the budget resets, or permanent: it costs more than a whole day's.
         """
         job_id = new_id("job")
         key_hash = hashlib.sha256(idempotency_key.encode()).hexdigest()[:32] if idempotency_key else ""
@@ -87,6 +104,7 @@ class JobStore:
             max(IDEMPOTENCY_LIFE_MS, 0),
             max_queued,
             self._ttl_ms,
+            int(refuse_over_budget),
         )
         match int(reply[0]):
             case 1:
@@ -98,6 +116,12 @@ class JobStore:
                 raise ConflictError("idempotency_mismatch", "this Idempotency-Key was used with another body")
             case -2:
                 raise LineFullError(f"{max_queued} jobs are waiting already")
+            case -3:
+                price, cap = usd(request.max_images), usd(int(reply[1]))
+                raise BudgetError(f"it costs {price} USD, and the budget of a whole day is {cap} USD", resets_in_s=None)
+            case -4:
+                message = "what was spent today and what waits leave no room for it in today's budget"
+                raise BudgetError(message, resets_in_s=int(reply[1]) / 1000)
         raise AssertionError(f"enqueue.lua answered {reply!r}")
 
     async def read(self, job_id: str) -> JobRecord | None:
@@ -167,4 +191,4 @@ def _accepted(job_id: str, tenant: str, request: JobRequest, text: str, reply: l
         "request": text,
         "queued_ms": str(reply[0]),
     }
-    return JobRecord(job_id, job, {}, place=int(reply[1]))
+    return JobRecord(job_id, job, {}, place=int(reply[1]), held=reply[2] or None)

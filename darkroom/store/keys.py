@@ -9,14 +9,18 @@ ROOT = "{darkroom}:"
 DUE = ROOT + "due"
 """Sorted set: every timer there is, scored by when it is due (ms, server time). Permanent.
 
-`j:` attempts, `d:` deliveries, `x:` deadlines in the line, `l:` lanes, `t:` tenants' indexes to be trimmed.
+`j:` attempts, `d:` deliveries, `x:` deadlines in the line, `l:` lanes, `t:` tenants' indexes to be trimmed,
+`h:` tenants held by their budget, `b:` batches held by theirs that may have room again.
 """
 TURNS = ROOT + "turns"
 """Sorted set: tenants with waiting jobs, scored by the images they have had. Gone when the line is empty."""
 LEFT = ROOT + "left"
 """Sorted set: tenants that have left the line and had more images than whoever is next. Gone when the line is empty."""
 DEPTH = ROOT + "depth"
-"""Hash: waiting jobs by `tenant|priority`, and `*|jobs`, `*|images`, `*|unstored`. Permanent."""
+"""Hash: waiting jobs by `tenant|priority`, their images by `tenant|images`, and `*|jobs`, `*|images`, `*|unstored`.
+
+Permanent.
+"""
 CLOCK = ROOT + "clock"
 """Hash: how long every lane was paused. Permanent."""
 SEQ = ROOT + "seq"
@@ -31,12 +35,23 @@ TENANTS = ROOT + "tenants"
 """Set of tenants that ever posted a job. Permanent."""
 TOTALS = ROOT + "totals"
 """Hash of counters for the metrics. Permanent."""
+CAPS = ROOT + "caps"
+"""Hash: most images that may be charged: a day to a tenant, or to `*` (every other), in all to `:batch`.
+
+Written by each process that starts with other budgets than these. Permanent.
+"""
+HELD = ROOT + "held"
+"""Hash: tenants whose next job has no room in today's budget, and since when (ms). An entry ends with its timer."""
+HELD_BATCHES = ROOT + "held_batches"
+"""Hash: batches whose next job has no room in their budget, and whose they are. Ends once there may be room."""
 CHANNEL = ROOT + "changes"
 """Channel: the id of every job that changes."""
 WORKERS = ROOT + "workers"
 """Hash: worker name to its last sign of life (JSON). Long silent ones are dropped by the next sign of another."""
 
-PERMANENT = frozenset({DUE, TURNS, LEFT, DEPTH, CLOCK, SEQ, IDS, LANES, TENANTS, TOTALS, WORKERS})
+PERMANENT = frozenset(
+    {DUE, TURNS, LEFT, DEPTH, CLOCK, SEQ, IDS, LANES, TENANTS, TOTALS, WORKERS, CAPS, HELD, HELD_BATCHES}
+)
 """Keys without a life-time of their own, beside those of live jobs, the line, indexes, lanes and pending deliveries."""
 
 
@@ -108,8 +123,19 @@ def delivery(delivery_id: str) -> str:
     return f"{ROOT}delivery:{delivery_id}"
 
 
+def batch(batch_id: str) -> str:
+    """Hash: a batch. Lives as long as its jobs.
+
+    `cap_images` is its own budget (without it `:batch` of the caps holds), `charged_images` what counts against that.
+    """
+    return f"{ROOT}batch:{batch_id}"
+
+
 def usage(tenant: str, day: int) -> str:
-    """Hash: counts of one UTC day (days since 1970). Lives 400 days."""
+    """Hash: counts of one UTC day (days since 1970), `charged_images` being what its budget is held against.
+
+    Lives 400 days.
+    """
     return f"{ROOT}usage:{tenant}:{day}"
 
 

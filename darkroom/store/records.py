@@ -17,13 +17,19 @@ def pairs(flat: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job's record with its current attempt's, the place in its flow, and the attempts that yielded late outputs."""
+    """A job's record with its current attempt's and its place in its flow.
+
+    `late` holds the attempts that yielded late outputs, `earlier` what tells of those before the current one; `held`
+    says what keeps a waiting job where it is (None: nothing but the line itself).
+    """
 
     job_id: str
     job: dict[str, str]
     attempt: dict[str, str]
     place: int = 0
     late: dict[int, dict[str, str]] = field(default_factory=dict)
+    earlier: dict[int, dict[str, str]] = field(default_factory=dict)
+    held: str | None = None
 
     @property
     def tenant(self) -> str:
@@ -41,6 +47,11 @@ class JobRecord:
         return int(self.job["attempt"])
 
     @property
+    def attempts(self) -> dict[int, dict[str, str]]:
+        """The attempts by number, the latest of them: the current one whole, of others what tells of them."""
+        return self.earlier | {self.attempt_number: self.attempt}
+
+    @property
     def request(self) -> dict[str, Any]:
         """The request without the fields that were left at their defaults."""
         request: dict[str, Any] = orjson.loads(self.job["request"])
@@ -51,15 +62,25 @@ class JobRecord:
         """Read the reply of `read_job.lua`; None when there is no such job."""
         if not reply:
             return None
-        late = {int(number): pairs(record) for number, record in reply[3:]}
-        return cls(job_id, pairs(reply[0]), pairs(reply[1]), int(reply[2]), late)
+        job, attempt, place, held, late, earlier = reply
+        return cls(
+            job_id,
+            pairs(job),
+            pairs(attempt),
+            int(place),
+            late={int(number): pairs(record) for number, record in late},
+            earlier={int(number): pairs(record) for number, record in earlier},
+            held=held or None,
+        )
 
     @classmethod
     def from_snapshot(cls, job_id: str, text: str) -> "JobRecord":
         """Read what an event remembers of its job; cjson writes what is empty as an object."""
         raw = orjson.loads(text)
-        late = {int(number): pairs(record or []) for number, record in raw.get("late") or []}
-        return cls(job_id, pairs(raw["job"] or []), pairs(raw["attempt"] or []), late=late)
+        late, earlier = (
+            {int(number): pairs(record or []) for number, record in raw.get(name) or []} for name in ("late", "earlier")
+        )
+        return cls(job_id, pairs(raw["job"] or []), pairs(raw["attempt"] or []), late=late, earlier=earlier)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from darkroom.ids import id_time_ms
-from darkroom.jobs import UNIT_PRICE_USD
+from darkroom.jobs import TERMINAL_STATUSES, UNIT_PRICE_USD, usd
 from darkroom.store.records import JobRecord
 
 UrlFor = Callable[[str], tuple[str, datetime | None]]
@@ -25,6 +25,12 @@ REQUEST_DEFAULTS: dict[str, Any] = {
     "expires_in": None,
     "custom_id": None,
 }
+_ATTEMPT_STATUSES = {"": "queued", "admitted": "queued", "done": "completed"}
+"""What an attempt's owner calls its state, where that is another word."""
+
+LONGEST_MESSAGE = 300
+"""Of an attempt's error in the list of attempts; the job's own error is shown whole."""
+
 WEBHOOK_DEFAULTS: dict[str, Any] = {"url": "", "events": None}
 
 
@@ -63,12 +69,14 @@ def job_view(record: JobRecord, *, url_for: UrlFor | None = None, base_url: str 
         "batch_id": job.get("batch"),
         "priority": job["priority"],
         "queue_position": record.place or None,
+        "held": record.held,
         "attempt": record.attempt_number,
         "submits": int(job.get("submits", 0)),
         "prediction_id": attempt.get("prediction_id"),
         "cancel_requested_at": iso(job.get("cancel_requested_ms")),
         "outputs": outputs,
         "late_outputs": late,
+        "attempts": attempts_view(record),
         "cost": cost_view(job, delivered=len(outputs) + len(late)),
         "error": orjson.loads(job["error"]) if job.get("error") else None,
         "timings": _timings(record),
@@ -87,6 +95,30 @@ def request_view(request: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
+def attempts_view(record: JobRecord) -> list[dict[str, Any]]:
+    """Show a job's attempts, oldest first, each with what it cost."""
+    return [_attempt_view(record, number, attempt) for number, attempt in sorted(record.attempts.items())]
+
+
+def _attempt_view(record: JobRecord, number: int, attempt: dict[str, str]) -> dict[str, Any]:
+    state = attempt.get("state", "")
+    status = _ATTEMPT_STATUSES.get(state, state)
+    ended_ms = {"completed": attempt.get("stored_ms"), "failed": attempt.get("ended_ms")}.get(status)
+    if status == "queued" and number == record.attempt_number and record.status in TERMINAL_STATUSES:
+        status, ended_ms = record.status, record.job.get("finished_ms")  # it ended before anything was sent
+    error = orjson.loads(attempt["error"]) if status == "failed" and attempt.get("error") else None
+    return {
+        "attempt": number,
+        "status": status,
+        "prediction_id": attempt.get("prediction_id"),
+        "submits": int(attempt.get("sends", 0)),
+        "spent": usd(int(attempt.get("spent_images", 0))),
+        "submitted_at": iso(attempt.get("submitted_ms")),
+        "finished_at": iso(ended_ms),
+        "error": {"code": error["code"], "message": error["message"][:LONGEST_MESSAGE]} if error else None,
+    }
+
+
 def cost_view(job: dict[str, str], *, delivered: int) -> dict[str, Any]:
     """Show what a job costs: `estimated` for one attempt, `spent` over all of them, in USD."""
     images = int(job["images"])
@@ -98,11 +130,6 @@ def cost_view(job: dict[str, str], *, delivered: int) -> dict[str, Any]:
         "images_requested": images,
         "images_delivered": delivered,
     }
-
-
-def usd(images: int) -> float:
-    """Price of so many images in USD."""
-    return round(images * UNIT_PRICE_USD, 2)
 
 
 def _outputs(attempt: dict[str, str], url_for: UrlFor | None) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from darkroom.jobs import LEGAL_MOVES, JobStatus
 from darkroom.store import keys
 from darkroom.store.records import status_changes
+from tests.support import money
 from tests.support.cell import HOLDS_SLOT, TERMINAL, Cell
 
 
@@ -64,11 +65,12 @@ def a_queued_job_waits_or_is_admitted(cell: Cell) -> Iterator[str]:
 
 
 def turns_name_who_waits(cell: Cell) -> Iterator[str]:
-    """A tenant has a turn, and a flow its place, exactly while a job waits there."""
+    """A tenant has a turn, and a flow its place, exactly while a job waits there that no budget holds."""
     flows = {tuple(name.split(":")) for name, _ in cell.under("flow:")}
+    flows = {flow for flow in flows if flow[2] not in cell.at(keys.HELD_BATCHES)}
     listed = {(*name.split(":"), batch) for name, batches in cell.under("flows:") for batch in batches}
     yield from _differ(flows, listed)
-    yield from _differ({flow[0] for flow in flows}, set(cell.at(keys.TURNS)))
+    yield from _differ({flow[0] for flow in flows} - set(cell.at(keys.HELD)), set(cell.at(keys.TURNS)))
 
 
 def nobody_waits_and_has_left(cell: Cell) -> Iterator[str]:
@@ -87,7 +89,8 @@ def depth_counts_who_waits(cell: Cell) -> Iterator[str]:
     for name, flow in cell.under("flow:"):
         tenant, priority, _ = name.split(":")
         images = sum(int(cell.jobs[job_id]["images"]) for job_id in flow)
-        counted.update({f"{tenant}|{priority}": len(flow), "*|jobs": len(flow), "*|images": images})
+        counted.update({f"{tenant}|{priority}": len(flow), f"{tenant}|images": images})
+        counted.update({"*|jobs": len(flow), "*|images": images})
     for attempt in cell.attempts:
         if attempt.state == "storing":
             counted["*|unstored"] += int(cell.jobs[attempt.job_id]["images"])
@@ -182,6 +185,7 @@ RULES: tuple[Callable[[Cell], Iterator[str]], ...] = (
     turns_name_who_waits,
     nobody_waits_and_has_left,
     depth_counts_who_waits,
+    *money.RULES,
     slots_belong_to_what_upstream_may_work_on,
     used_is_the_sum_of_the_reservations,
     an_index_holds_each_job_once,

@@ -1,6 +1,7 @@
 -- Admit the jobs that the lane's limits allow now, fairest first: tenants by turns weighted by images, within a tenant
--- by priority, within that its flows by turns. A job at its turn that does not fit holds the turn. Of a lane paused for
--- its balance a single job may go, to find out whether that still holds.
+-- by priority, within that its flows by turns. A job at its turn that does not fit holds the turn; who has no budget
+-- left for it is passed over until it has. Of a lane paused for its balance a single job may go, to find out whether that
+-- still holds.
 -- ARGV: 1 lane, 2 most jobs to admit, 3 lease (ms), 4 most paid images that may wait for the bucket
 -- -> {reason, next (ms from now, -1 unknown), id, attempt, lease, id, attempt, lease, …}
 --    reason: 'empty', 'paused', 'slots', 'rate', 'spacing', 'storage', 'more' (the count was reached)
@@ -60,12 +61,12 @@ end
 local admitted = {}
 local reason, wait = 'more', 0
 for _ = 1, most do
-  local id = line_head()
-  if not id then
-    reason, wait = 'empty', -1
+  local job, others = next_payable()
+  if not job then
+    if not others then reason, wait = 'empty', -1 end
     break
   end
-  local job = load_job(id)
+  local id = job.id
   local cost = by_request and 1 or job.images
   local why, delay = room_for(cost)
   if why then
@@ -78,6 +79,7 @@ for _ = 1, most do
   local lease, sends = call('HINCRBY', key, 'lease', 1), tonumber(call('HGET', key, 'sends') or 0)
   local send_ref = cost .. ':' .. member .. ':' .. (sends + 1) .. ':' .. lease
   call('HSET', key, 'v', SCHEMA, 'state', 'admitted', 'lane', name, 'send_ref', send_ref)
+  charge(job, { id = id, n = job.attempt })
   call('ZADD', k_slots(name), int(NOW + lease_ms + SLOT_LAPSE_MS), member)
   call('ZADD', k_unsent(name), int(NOW), member)
   call('ZADD', k_sends(name), int(NOW + lease_ms + SLOT_LAPSE_MS), send_ref)

@@ -8,6 +8,7 @@ if attempt.state ~= 'admitted' or attempt.lease ~= ARGV[3] then return -1 end
 local job = load_job(ARGV[1])
 free_slot(attempt)
 give_back_send(attempt)
+give_back_charge(job, attempt)
 call('ZREM', K_DUE, due_of(ARGV[1], ARGV[2]))
 call('HSET', k_attempt(ARGV[1], ARGV[2]), 'state', 'queued')
 call('HINCRBY', k_attempt(ARGV[1], ARGV[2]), 'lease', 1)

@@ -18,6 +18,7 @@ local function k_unsent(name) return ROOT .. 'lane:' .. name .. ':unsent' end
 local function k_prediction(id) return ROOT .. 'prediction:' .. id end
 local function k_event(id) return ROOT .. 'event:' .. id end
 local function k_delivery(id) return ROOT .. 'delivery:' .. id end
+local function k_batch(id) return ROOT .. 'batch:' .. id end
 local function k_usage(tenant, day) return ROOT .. 'usage:' .. tenant .. ':' .. day end
 local K_DUE = ROOT .. 'due'
 local K_TURNS = ROOT .. 'turns'
@@ -30,15 +31,20 @@ local K_LANES = ROOT .. 'lanes'
 local K_TENANTS = ROOT .. 'tenants'
 local K_TOTALS = ROOT .. 'totals'
 local K_WORKERS = ROOT .. 'workers'
+local K_CAPS = ROOT .. 'caps'
+local K_HELD = ROOT .. 'held'
+local K_HELD_BATCHES = ROOT .. 'held_batches'
 local K_CHANNEL = ROOT .. 'changes'
 
 local PRIORITIES = { 'high', 'normal', 'low' }
 local TERMINAL = { completed = true, failed = true, canceled = true, expired = true }
 local LIVE = { admitted = true, submitting = true, unconfirmed = true, generating = true, storing = true }
+local DAY_MS = 86400 * 1000
 local KEEP_PREDICTION_MS = 8 * 86400 * 1000
 local KEEP_USAGE_MS = 400 * 86400 * 1000
 local RATE_WINDOW_MS = 60000
 local SLOT_LAPSE_MS = 30 * 60000
+local MAX_ATTEMPTS_SHOWN = 20
 local MAX_EVENTS_BYTES = 2000
 local MAX_DELIVERIES = 32
 local TRIM_MOST = 200
@@ -67,7 +73,7 @@ end
 
 local function load_attempt(id, n)
   local attempt = fields(k_attempt(id, n), 'state', 'lease', 'lane', 'sends', 'prediction_id', 'send_ref', 'sent_ms',
-    'failed_in')
+    'failed_in', 'charged_day', 'spent_day')
   attempt.id, attempt.n = id, n
   return attempt
 end

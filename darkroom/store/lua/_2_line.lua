@@ -52,9 +52,12 @@ end
 
 local function line_push(job)
   if call('ZADD', k_flow(job.tenant, job.batch, job.priority), job.seq, job.id) == 0 then return end
-  enter(k_flows(job.tenant, job.priority), k_left_flows(job.tenant, job.priority), job.batch)
-  enter(K_TURNS, K_LEFT, job.tenant)
+  if not is_batch_held(job.batch) then
+    enter(k_flows(job.tenant, job.priority), k_left_flows(job.tenant, job.priority), job.batch)
+    if not is_held(job.tenant) then enter(K_TURNS, K_LEFT, job.tenant) end
+  end
   add_depth(job.tenant .. '|' .. job.priority, 1)
+  add_depth(job.tenant .. '|images', job.images)
   add_depth('*|jobs', 1)
   add_depth('*|images', job.images)
 end
@@ -62,7 +65,9 @@ end
 local function line_remove(job)
   local flow, flows = k_flow(job.tenant, job.batch, job.priority), k_flows(job.tenant, job.priority)
   if call('ZREM', flow, job.id) == 0 then return false end
+  reconsider(job.tenant, job.batch)
   add_depth(job.tenant .. '|' .. job.priority, -1)
+  add_depth(job.tenant .. '|images', -job.images)
   add_depth('*|jobs', -1)
   add_depth('*|images', -job.images)
   if call('EXISTS', flow) == 0 then leave(flows, k_left_flows(job.tenant, job.priority), job.batch) end

@@ -1,4 +1,4 @@
--- Slots belong to attempts, reservations to sends; money is counted from the moment of sending.
+-- Slots belong to attempts, reservations to sends; what is counted of a tenant's day.
 
 local function free_slot(attempt)
   call('ZREM', k_slots(attempt.lane), member_of(attempt.id, attempt.n))
@@ -25,14 +25,10 @@ local function paused_ms()
   return total
 end
 
-local function count_usage(tenant, name, amount)
-  local key = k_usage(tenant, math.floor(NOW / 86400000))
-  if call('HINCRBY', key, name, amount) == tonumber(amount) then call('PEXPIRE', key, KEEP_USAGE_MS) end
-end
+local function today() return math.floor(NOW / DAY_MS) end
 
--- Money: counted from the moment of sending, taken back only when nothing was created.
-local function add_spent(job, images)
-  call('HINCRBY', k_job(job.id), 'spent_images', images)
-  call('HINCRBY', K_TOTALS, 'spent_images', images)
-  count_usage(job.tenant, 'spent_images', images)
+-- Counts something of a tenant's UTC day: today's, unless another is given.
+local function count_usage(tenant, name, amount, day)
+  local key = k_usage(tenant, day or today())
+  if call('HINCRBY', key, name, amount) == tonumber(amount) then call('PEXPIRE', key, KEEP_USAGE_MS) end
 end

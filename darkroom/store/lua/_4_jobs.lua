@@ -19,6 +19,23 @@ local function late_attempts(id)
   return found
 end
 
+-- What tells of the attempts before the current one, the latest of them.
+local function earlier_attempts(job)
+  local found, current = {}, tonumber(job.attempt)
+  for n = math.max(1, current - MAX_ATTEMPTS_SHOWN + 1), current - 1 do
+    local names = { 'state', 'prediction_id', 'sends', 'spent_images', 'submitted_ms', 'stored_ms', 'ended_ms', 'error' }
+    local values, record = call('HMGET', k_attempt(job.id, n), unpack(names)), {}
+    for i, name in ipairs(names) do
+      if values[i] then
+        record[#record + 1] = name
+        record[#record + 1] = values[i]
+      end
+    end
+    found[#found + 1] = { n, record }
+  end
+  return found
+end
+
 -- The current attempt's outputs are about to become the job's own.
 local function no_longer_late(job)
   local others = {}
@@ -34,7 +51,8 @@ end
 
 local function snapshot(job)
   return cjson.encode({ job = call('HGETALL', k_job(job.id)),
-    attempt = call('HGETALL', k_attempt(job.id, job.attempt)), late = late_attempts(job.id) })
+    attempt = call('HGETALL', k_attempt(job.id, job.attempt)), late = late_attempts(job.id),
+    earlier = earlier_attempts(job) })
 end
 
 local function wants(webhook, kind)

@@ -12,10 +12,12 @@ local job = load_job(id)
 free_slot(attempt)
 if attempt.state == 'submitting' or attempt.state == 'unconfirmed' then end_send(attempt) end
 if attempt.state == 'storing' then add_unstored(-job.images) end
-if ARGV[5] == '1' then add_spent(job, -job.images) end
+if ARGV[5] == '1' then take_back(job, attempt) end
+count_refund(job, attempt, ARGV[4])
 call('ZREM', K_DUE, due_of(id, n))
 call('HINCRBY', k_attempt(id, n), 'lease', 1)
-call('HSET', k_attempt(id, n), 'state', 'failed', 'failed_in', attempt.state, 'error', ARGV[4])
+call('HSET', k_attempt(id, n), 'state', 'failed', 'failed_in', attempt.state, 'error', ARGV[4],
+  'ended_ms', int(NOW))
 if ARGV[7] ~= '' then call('HSET', k_attempt(id, n), 'polls', ARGV[7]) end
 if not is_current(job, n) then
   retire(job)

@@ -18,6 +18,7 @@ if attempt.state == 'admitted' then
   free_slot(attempt)
   give_back_send(attempt)
   refund_turn(job)
+  give_back_charge(job, attempt)
   call('ZREM', K_DUE, due_of(id, job.attempt))
   call('HSET', k_attempt(id, job.attempt), 'state', 'queued')
   call('HINCRBY', k_attempt(id, job.attempt), 'lease', 1)

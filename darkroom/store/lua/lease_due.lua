@@ -5,7 +5,7 @@
 --    {'j', id, attempt, state, lease, prediction id, submitted (ms), looks, current ('1' or '0'), lane, sent (ms),
 --     clock start (ms)}
 --    {'d', delivery id, lease} | {'x', job id} | {'l', lane}
--- Indexes are trimmed here and now, one slice a call.
+-- Indexes are trimmed here and now, one slice a call; who was held by a budget gets its turn back.
 local due = call('ZRANGEBYSCORE', K_DUE, '-inf', int(NOW), 'LIMIT', 0, ARGV[1])
 local look_ms, message_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
 local entries, trims = {}, 0
@@ -47,6 +47,10 @@ for _, member in ipairs(due) do
   elseif kind == 't' then
     if trims == 0 then trim_index(member) else due_in(member, trims * TRIM_PAUSE_MS) end
     trims = trims + 1
+  elseif kind == 'h' then
+    release_tenant(rest)
+  elseif kind == 'b' then
+    release_batch(rest)
   else
     call('ZREM', K_DUE, member)
     entries[#entries + 1] = { kind, rest }

@@ -1,16 +1,16 @@
 #!lua flags=no-writes
--- Read one job with the attempts that its owner can see and its place in the line.
+-- Read one job with the attempts that its owner can see, its place in the line, and what holds it there.
 -- ARGV: 1 job id
--- -> {job record, current attempt's record, place (0: not waiting), {n, record} of each late attempt …} | {} none
+-- -> {job record, current attempt's record, place (0: not waiting), 'budget' when that holds it (else ''),
+--     {{n, record} of each late attempt …}, {{n, some of its record} of each earlier attempt …}} | {} none
 local id = ARGV[1]
 local record = call('HGETALL', k_job(id))
 if #record == 0 then return {} end
 local job = load_job(id)
-local place = 0
+local place, held = 0, ''
 if job.status == 'queued' then
   local rank = call('ZRANK', k_flow(job.tenant, job.batch, job.priority), id)
   place = rank and rank + 1 or 0
+  if rank and (is_held(job.tenant) or is_batch_held(job.batch)) then held = 'budget' end
 end
-local reply = { record, call('HGETALL', k_attempt(id, job.attempt)), place }
-for _, late in ipairs(late_attempts(id)) do reply[#reply + 1] = late end
-return reply
+return { record, call('HGETALL', k_attempt(id, job.attempt)), place, held, late_attempts(id), earlier_attempts(job) }

@@ -20,7 +20,7 @@ call('SET', k_prediction(prediction), member_of(id, n), 'PX', KEEP_PREDICTION_MS
 if not latest or not (attempt.state == 'submitting' or attempt.state == 'unconfirmed' or given_up) then
   local known = call('HGET', k_attempt(id, n), 'duplicates')
   call('HSET', k_attempt(id, n), 'duplicates', known and (known .. ',' .. prediction) or prediction)
-  add_spent(job, job.images)
+  spend_twice(job, attempt)
   call('HINCRBY', K_TOTALS, 'duplicate_predictions', 1)
   return -4
 end

@@ -15,7 +15,7 @@ call('ZREM', K_DUE, due_of(id, n))
 call('HSET', k_attempt(id, n), 'state', 'queued')
 call('HDEL', k_attempt(id, n), 'sent_ms')
 call('HINCRBY', k_attempt(id, n), 'lease', 1)
-add_spent(job, -job.images)
+take_back(job, attempt)
 refund_turn(job)
 if is_current(job, n) then queue_again(job, attempt) end
 retire(job)

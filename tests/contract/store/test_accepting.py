@@ -78,7 +78,7 @@ async def test_enqueue_repeated_after_a_lost_answer_is_no_second_job_and_no_repl
     call = ("enqueue", "job_1", "a", 2, "normal", '{"prompt":"x"}', 0, key, "body", 1000, 10, 1000)
     scripts = Scripts(store.redis)
     assert (await scripts.call(*call))[0] == (await scripts.call(*call))[0] == 1
-    assert store.cell().at(keys.DEPTH) == {"a|normal": "1", "*|jobs": "1", "*|images": "2"}
+    assert store.cell().at(keys.DEPTH) == {"a|normal": "1", "a|images": "2", "*|jobs": "1", "*|images": "2"}
 
 
 async def test_full_line_of_one_tenant_takes_no_more_but_others_do(store: Store) -> None:

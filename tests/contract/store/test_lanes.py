@@ -167,5 +167,13 @@ async def test_status_counts_what_is_in_flight_and_who_waits(store: Store) -> No
     assert (state.in_flight, state.images_last_minute) == (1, 3)
     assert await store.lanes.depth() == {
         "depth": 2,
-        "tenants": [{"tenant": "b", "depth": 2, "by_priority": {"high": 1, "normal": 0, "low": 1}}],
+        "tenants": [
+            {
+                "tenant": "b",
+                "depth": 2,
+                "images": 2,
+                "by_priority": {"high": 1, "normal": 0, "low": 1},
+                "held": None,
+            }
+        ],
     }

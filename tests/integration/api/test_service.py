@@ -55,11 +55,12 @@ def test_the_status_shows_lines_lanes_and_workers(
     post(acme, priority="high")
     post(umbra)
     shown = operator.get("/v1/status").json()
+    high, normal = {"high": 1, "normal": 0, "low": 0}, {"high": 0, "normal": 1, "low": 0}
     assert shown["line"] == {
         "depth": 2,
         "tenants": [
-            {"tenant": "acme", "depth": 1, "by_priority": {"high": 1, "normal": 0, "low": 0}},
-            {"tenant": "umbra", "depth": 1, "by_priority": {"high": 0, "normal": 1, "low": 0}},
+            {"tenant": "acme", "depth": 1, "images": 1, "by_priority": high, "held": None},
+            {"tenant": "umbra", "depth": 1, "images": 1, "by_priority": normal, "held": None},
         ],
     }
     (lane,) = shown["lanes"]

@@ -1,0 +1,137 @@
+-- Money. An attempt is charged to its tenant's day and its batch from admission on, and counted as spent from the moment
+-- of sending; both are taken back, on the day they were counted, only when nothing was created. Amounts are in images.
+
+local function charge_images(job, images, day)
+  count_usage(job.tenant, 'charged_images', images, day)
+  if call('EXISTS', k_batch(job.batch)) == 1 then call('HINCRBY', k_batch(job.batch), 'charged_images', images) end
+end
+
+local function charge(job, attempt)
+  call('HSET', k_attempt(attempt.id, attempt.n), 'charged_day', today())
+  charge_images(job, job.images, today())
+end
+
+local function give_back_charge(job, attempt)
+  if not attempt.charged_day then return end
+  call('HDEL', k_attempt(attempt.id, attempt.n), 'charged_day')
+  charge_images(job, -job.images, attempt.charged_day)
+  reconsider(job.tenant, job.batch)
+end
+
+local function add_spent(job, attempt, images, day)
+  call('HINCRBY', k_job(job.id), 'spent_images', images)
+  call('HINCRBY', k_attempt(attempt.id, attempt.n), 'spent_images', images)
+  call('HINCRBY', K_TOTALS, 'spent_images', images)
+  count_usage(job.tenant, 'spent_images', images, day)
+end
+
+-- The attempt's one prediction is being bought, or turns out to have been.
+local function spend(job, attempt)
+  if not attempt.charged_day then charge(job, attempt) end
+  call('HSET', k_attempt(attempt.id, attempt.n), 'spent_day', today())
+  add_spent(job, attempt, job.images, today())
+end
+
+-- Upstream has made a second prediction for the attempt: nobody wanted it, and it is paid all the same.
+local function spend_twice(job, attempt)
+  charge_images(job, job.images, today())
+  add_spent(job, attempt, job.images, today())
+end
+
+-- Nothing was created.
+local function take_back(job, attempt)
+  call('HDEL', k_attempt(attempt.id, attempt.n), 'spent_day')
+  add_spent(job, attempt, -job.images, attempt.spent_day or today())
+  give_back_charge(job, attempt)
+end
+
+-- Upstream pays back what it had accepted and then failed to make; a prediction it lost may have been made.
+local function count_refund(job, attempt, error_json)
+  if attempt.state ~= 'generating' or cjson.decode(error_json).code == 'output_unavailable' then return end
+  count_usage(job.tenant, 'refundable_images', job.images, attempt.spent_day or today())
+end
+
+-- -> images that a tenant may be charged a day (nil: any number)
+local function cap_of(tenant)
+  local caps = call('HMGET', K_CAPS, tenant, '*')
+  return tonumber(caps[1] or caps[2] or nil)
+end
+
+local function charged_today(tenant)
+  return tonumber(call('HGET', k_usage(tenant, today()), 'charged_images') or 0)
+end
+
+local function cap_resets_in_ms() return (today() + 1) * DAY_MS - NOW end
+
+local function hold_tenant(tenant)
+  leave(K_TURNS, K_LEFT, tenant)
+  call('HSET', K_HELD, tenant, int(NOW))
+  due_in('h:' .. tenant, cap_resets_in_ms())
+end
+
+local function hold_batch(tenant, batch)
+  local others = false
+  for _, priority in ipairs(PRIORITIES) do
+    leave(k_flows(tenant, priority), k_left_flows(tenant, priority), batch)
+    others = others or call('EXISTS', k_flows(tenant, priority)) == 1
+  end
+  if not others then leave(K_TURNS, K_LEFT, tenant) end
+  call('HSET', K_HELD_BATCHES, batch, tenant)
+end
+
+local function exceeds_batch(job)
+  local batch = fields(k_batch(job.batch), 'cap_images', 'charged_images')
+  local cap = tonumber(batch.cap_images or call('HGET', K_CAPS, ':batch') or nil)
+  return cap ~= nil and tonumber(batch.charged_images or 0) + job.images > cap
+end
+
+-- Takes who can't pay for the job at its turn out of the rotation: the batch, or the tenant. -> whether it did
+local function hold_over_budget(job)
+  if job.batch ~= '-' and exceeds_batch(job) then
+    hold_batch(job.tenant, job.batch)
+    return true
+  end
+  local cap = cap_of(job.tenant)
+  if cap and charged_today(job.tenant) + job.images > cap then
+    hold_tenant(job.tenant)
+    return true
+  end
+  return false
+end
+
+local HOLD_MOST = 64
+
+-- Gives the job at its turn, past those that are held now. -> job | nil, whether there may be another
+local function next_payable()
+  for _ = 1, HOLD_MOST do
+    local id = line_head()
+    if not id then return nil, false end
+    local job = load_job(id)
+    if not hold_over_budget(job) then return job end
+  end
+  return nil, true
+end
+
+local function release_tenant(tenant)
+  call('ZREM', K_DUE, 'h:' .. tenant)
+  call('HDEL', K_HELD, tenant)
+  for _, priority in ipairs(PRIORITIES) do
+    if call('EXISTS', k_flows(tenant, priority)) == 1 then
+      enter(K_TURNS, K_LEFT, tenant)
+      return
+    end
+  end
+end
+
+local function release_batch(batch)
+  call('ZREM', K_DUE, 'b:' .. batch)
+  local tenant = call('HGET', K_HELD_BATCHES, batch)
+  if not tenant then return end
+  call('HDEL', K_HELD_BATCHES, batch)
+  for _, priority in ipairs(PRIORITIES) do
+    if call('EXISTS', k_flow(tenant, batch, priority)) == 1 then
+      enter(k_flows(tenant, priority), k_left_flows(tenant, priority), batch)
+      if not is_held(tenant) then enter(K_TURNS, K_LEFT, tenant) end
+    end
+  end
+end
