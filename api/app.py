@@ -29,7 +29,9 @@ from darkroom.settings import Settings, load_settings
 from darkroom.storage.bucket import Bucket, bucket_session
 from darkroom.storage.signer import Signer
 from darkroom.store.connection import connect
-from darkroom.store.durability import refuse_eviction
+from darkroom.store.durability import judge_store
+from darkroom.store.room import Room
+from darkroom.store.scripts import Scripts
 from darkroom.telemetry.logs import configure_logging, get_logger
 
 BUDGET_RETRY_S = 1.0
@@ -41,14 +43,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Make the application; without `settings` they are read from the environment, and logging is set up.
 
     Raises:
-        ConfigurationError: no key although keys are required, no credentials for the bucket, a Redis that evicts.
+        ConfigurationError: no key although keys are required, no credentials for the bucket, an unusable Redis.
     """
     if settings is None:
         settings = load_settings()
         configure_logging(settings.service.log_format)
     keyring = Keyring(settings.service)
     Signer(settings.storage)
-    refuse_eviction(settings.redis.redis_url)
+    judge_store(settings.redis.redis_url)
     app = FastAPIOffline(
         redoc_url=None,
         title="Darkroom",
@@ -73,7 +75,10 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         async with AsyncExitStack() as stack:
             redis = connect(settings.redis.redis_url)
             stack.push_async_callback(redis.aclose)
+            Scripts.shared(redis).acknowledge(settings.redis.replicas_ack)
             bucket = Bucket(settings.storage, session=await stack.enter_async_context(bucket_session()))
+            room = Room(redis)
+            stack.push_async_callback(_end, asyncio.create_task(room.run()))
             waker = Waker(settings.redis.broker_url)
             stack.push_async_callback(waker.close)
             watcher = Watcher(redis)
@@ -89,6 +94,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
                 watcher=watcher,
                 waker=waker,
                 readiness=Readiness(redis, bucket),
+                room=room,
             )
             yield
             watcher.let_go()

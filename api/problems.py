@@ -19,6 +19,8 @@ from api.validation import FieldError, field_errors
 from darkroom.errors import DarkroomError, RetryableError
 from darkroom.store.connection import UNAVAILABLE
 from darkroom.store.jobs import BudgetError, ConflictError, LineFullError
+from darkroom.store.room import StoreFullError
+from darkroom.store.scripts import NotAcknowledgedError
 
 MEDIA_TYPE = "application/problem+json"
 STORE_RETRY_S = 2
@@ -118,12 +120,17 @@ def problem_of(error: Exception) -> Problem | None:
         case BudgetError():
             detail = f"{error}; it resets at midnight UTC"
             return Problem("budget_exceeded", detail, headers=_after(error.resets_in_s or 0))
+        case StoreFullError():
+            return _store_full()
         case RetryableError():
             return Problem("unavailable", str(error), headers=_after(error.delay_s))
         case DarkroomError():
             return None
     return None
 
+
+_TAKES_NO_WRITES = ("NOREPLICAS", "MISCONF")
+"""Answers of a server that has too few replicas, or can't write to its disk; redis-py has no classes for them."""
 
 _MENDS = {
     "idempotency_mismatch": "; use a new key for a new job",
@@ -142,12 +149,19 @@ def _of_framework(error: HTTPException) -> Problem:
 
 def _of_store(error: RedisError) -> Problem | None:
     if isinstance(error, OutOfMemoryError):
-        detail = "the store has no room for another job; what it holds goes on"
-        return Problem("store_full", detail, headers=_after(LINE_RETRY_S))
-    if isinstance(error, (*UNAVAILABLE, ReadOnlyError)):
+        return _store_full()
+    if isinstance(error, NotAcknowledgedError):
+        detail = "too few replicas of the store have this yet, so it does not count; repeat it with its Idempotency-Key"
+        return Problem("store_unavailable", detail, headers=_after(STORE_RETRY_S))
+    if isinstance(error, (*UNAVAILABLE, ReadOnlyError)) or str(error).startswith(_TAKES_NO_WRITES):
         detail = "the store can't be reached just now; repeat the call, with an Idempotency-Key where it makes a job"
         return Problem("store_unavailable", detail, headers=_after(STORE_RETRY_S))
     return None
+
+
+def _store_full() -> Problem:
+    detail = "the store has no room for another job; what it holds goes on"
+    return Problem("store_full", detail, headers=_after(LINE_RETRY_S))
 
 
 def _after(delay_s: float) -> dict[str, str]:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from darkroom.errors import RetryableError
 from darkroom.line.lanes import LaneState, LaneStore
 from darkroom.storage.bucket import Bucket
 from darkroom.store import keys
-from darkroom.store.durability import eviction_problem, persistence_warning
+from darkroom.store.durability import SECTIONS, UNKNOWN_SYNC, persistence_warning, problem
+from darkroom.store.room import full_problem
 
 CACHE_S = 2.0
 CHECK_TIMEOUT_S = 4.0
@@ -93,13 +94,21 @@ class Readiness:
         unknown = Check(False, "not known while Redis can't be reached")
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_S):
-                info: dict[str, Any] = await self._redis.info("memory", "persistence")
-                problem, warning = eviction_problem(info), persistence_warning(info)
-                redis = Check(problem is None, problem or warning)
-                return {"redis": redis, **await self._look_at_work()}
+                return {"redis": await self._look_at_server(), **await self._look_at_work()}
         except (RedisError, TimeoutError, OSError) as error:
             redis = Check(False, f"Redis can't be reached or does not answer ({type(error).__name__})")
             return {"redis": redis, "workers": unknown, "progress": unknown}
+
+    async def _look_at_server(self) -> Check:
+        info: dict[str, Any] = await self._redis.info(*SECTIONS)
+        wrong = problem(info) or full_problem(info)
+        if wrong is not None:
+            return Check(False, wrong)
+        try:
+            appendfsync = (await self._redis.config_get("appendfsync")).get("appendfsync", UNKNOWN_SYNC)
+        except ResponseError:
+            appendfsync = UNKNOWN_SYNC
+        return Check(True, persistence_warning(info, str(appendfsync)))
 
     async def _look_at_work(self) -> dict[str, Check]:
         seconds, microseconds = await self._redis.time()

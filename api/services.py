@@ -14,6 +14,7 @@ from darkroom.settings import Settings
 from darkroom.storage.bucket import Bucket
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
+from darkroom.store.room import Room, StoreFullError
 from darkroom.webhooks.policy import webhook_policy
 
 SIMULATED_KEY = "simulated"
@@ -30,6 +31,7 @@ class Services:
     watcher: Watcher
     waker: Waker
     readiness: Readiness
+    room: Room
     jobs: JobStore = field(init=False)
     deliveries: DeliveryStore = field(init=False)
     lanes: LaneStore = field(init=False)
@@ -41,6 +43,15 @@ class Services:
         self.deliveries = DeliveryStore(self.redis)
         self.lanes = LaneStore(self.redis)
         self.webhook_policy = webhook_policy(self.settings.webhooks)
+
+    def require_room(self) -> None:
+        """Let nothing new in where what is under way needs the rest of the memory.
+
+        Raises:
+            StoreFullError: retryable.
+        """
+        if self.room.full:
+            raise StoreFullError("the store is nearly full")
 
     @property
     def base_url(self) -> str:

@@ -20,7 +20,8 @@ from redis.exceptions import RedisError
 
 from darkroom.errors import ConfigurationError
 from darkroom.store import keys
-from darkroom.store.durability import refuse_eviction
+from darkroom.store.connection import UNAVAILABLE
+from darkroom.store.durability import judge_store, unreachable
 from darkroom.telemetry.logs import get_logger
 from worker.context import Context, open_context
 from worker.poller import Poller
@@ -58,11 +59,14 @@ class ReactorStep(bootsteps.StartStopStep):
             raise SystemExit(2)
         sys.setswitchinterval(0.0005)
         try:
-            refuse_eviction(worker.app.settings.redis.redis_url)
+            judge_store(worker.app.settings.redis.redis_url)
             self._reactor.start()
             self._reactor.call(self._open(worker), timeout_s=START_TIMEOUT_S)
         except ConfigurationError as error:
             print(*error.problems, sep="\n", file=sys.stderr)  # noqa: T201
+            raise SystemExit(2) from None
+        except UNAVAILABLE as error:
+            print(unreachable(worker.app.settings.redis.redis_url, error), file=sys.stderr)  # noqa: T201
             raise SystemExit(2) from None
         runtime = worker.app.runtime
         runtime.background = threading.BoundedSemaphore(max(1, worker.concurrency // 2))
@@ -90,6 +94,7 @@ class ReactorStep(bootsteps.StartStopStep):
                 group.create_task(poller.run())
                 group.create_task(context.publisher.run())
                 group.create_task(context.leases.run())
+                group.create_task(context.room.run())
                 group.create_task(self._signs_of_life(context))
         except Exception:
             log.critical("reactor.died", exc_info=True)

@@ -19,6 +19,8 @@ from darkroom.storage.bucket import Bucket, bucket_session
 from darkroom.store.attempts import AttemptStore
 from darkroom.store.connection import connect
 from darkroom.store.deliveries import DeliveryStore
+from darkroom.store.room import Room
+from darkroom.store.scripts import Scripts
 from darkroom.timers import Timers
 from darkroom.upstream.client import UpstreamClient
 from darkroom.upstream.session import make_session
@@ -69,6 +71,7 @@ class Context:
     sessions: list[aiohttp.ClientSession]
     publisher: Publisher
     leases: Leases
+    room: Room
     lane: str = DEFAULT_LANE
     clock: ServerClock = field(default_factory=ServerClock)
     copies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COPIES_AT_ONCE))
@@ -95,6 +98,9 @@ async def open_context(settings: Settings, app: Celery) -> Context:
     if key is None:
         raise ConfigurationError(["WAVESPEED_API_KEY: set the account's key (or use `darkroom up` to simulate)"])
     redis = connect(settings.redis.redis_url)
+    Scripts.shared(redis).acknowledge(settings.redis.replicas_ack)
+    clock = ServerClock()
+    await clock.read(redis)
     upstream_session = make_session()
     storage_session = bucket_session(connections=2 * COPIES_AT_ONCE)
     webhook_session = guarded_session(
@@ -125,8 +131,9 @@ async def open_context(settings: Settings, app: Celery) -> Context:
         sessions=[upstream_session, storage_session, webhook_session],
         publisher=Publisher(app),
         leases=Leases(timers),
+        room=Room(redis),
+        clock=clock,
     )
-    await context.clock.read(redis)
     await lanes.configure(
         context.lane,
         images_per_minute=settings.upstream.images_per_minute,

@@ -1,18 +1,52 @@
-"""Celery's Redis transport, made to outlive its broker.
+"""Celery's Redis transport, made to outlive its broker and to go on while that is full.
 
 kombu 5.7 ends the whole worker with an `AttributeError` when a message that was received before the broker died is
 acknowledged on, or put back through, the channel that was closed meanwhile. Messages here are wake-up calls that the
 due set makes good, so both may simply be left.
+
+A store at its memory limit refuses Celery's pushes, and the hashes in which it keeps what it has received. What is
+called for there has been paid already and makes room, so a message goes on beyond the limit, as the moves do.
 """
 
+from time import time
 from typing import Any
 
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from kombu.utils.json import dumps
+from redis.exceptions import OutOfMemoryError
+
+_PUSH = "#!lua flags=allow-oom\nreturn redis.call('LPUSH', KEYS[1], ARGV[1])"
+_RECEIVED = """#!lua flags=allow-oom
+redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
+return redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])"""
+
+
+_BIND = """#!lua flags=allow-oom
+for _, key in ipairs(KEYS) do redis.call('SADD', key, ARGV[1]) end"""
+
+
+class _QoS(redis.QoS):
+    """Keeps what was received although the store is full."""
+
+    channel: Any
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Note a message as received and not yet acknowledged."""
+        try:
+            super().append(message, delivery_tag)
+        except OutOfMemoryError:
+            prefix, info = self.channel.global_keyprefix, message.delivery_info
+            names = (prefix + self.unacked_index_key, prefix + self.unacked_key)
+            raw = dumps([message._raw, info["exchange"], info["routing_key"]])
+            with self.channel.conn_or_acquire() as client:
+                client.eval(_RECEIVED, 2, *names, time(), delivery_tag, raw)
+            virtual.QoS.append(self, message, delivery_tag)
 
 
 class _Forgiving:
-    """Leaves messages of a closed channel alone."""
+    """Leaves messages of a closed channel alone, and takes messages although the store is full."""
 
+    QoS: Any = _QoS
     do_restore = False
     closed: bool
     connection: Any
@@ -26,6 +60,25 @@ class _Forgiving:
         """Reject, unless the connection that brought the message is gone."""
         if not self.closed and self.connection is not None:
             super().basic_reject(delivery_tag, requeue=requeue)  # type: ignore[misc]
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+        try:
+            super()._put(queue, message, **kwargs)  # type: ignore[misc]
+        except OutOfMemoryError:
+            channel: Any = self
+            key = channel._q_for_pri(queue, channel._get_message_priority(message, reverse=False))
+            with channel.conn_or_acquire() as client:
+                client.eval(_PUSH, 1, channel.global_keyprefix + key, dumps(message))
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]
+        except OutOfMemoryError:
+            channel: Any = self
+            member = channel.sep.join([routing_key or "", pattern or "", queue or ""])
+            tables = (channel.keyprefix_queue % (exchange,), channel.keyprefix_binding_permanent % (exchange,))
+            with channel.conn_or_acquire() as client:
+                client.eval(_BIND, 2, *(channel.global_keyprefix + table for table in tables), member)
 
 
 class _Channel(_Forgiving, redis.Channel):

@@ -44,6 +44,7 @@ async def post_job(request: Request) -> Response:
     job = parse_job(await read_body(request))
     _check_webhook(services, job)
     service = services.settings.service
+    services.require_room()
     reach(Checkpoint.API_BEFORE_ENQUEUE)
     accepted = await services.jobs.enqueue(
         caller.tenant,

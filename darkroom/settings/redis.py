@@ -44,13 +44,6 @@ class RedisSettings(AreaSettings):
             raise ValueError(f"must start with one of {', '.join(BROKER_SCHEMES)}")
         return value
 
-    @field_validator("replicas_ack")
-    @classmethod
-    def _not_yet(cls, value: int) -> int:
-        if value:
-            raise ValueError("waiting for replicas is not built yet; leave it 0")
-        return value
-
     @property
     def broker_url(self) -> str:
         """The broker in force."""

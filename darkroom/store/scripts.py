@@ -1,6 +1,7 @@
 """Loads the Lua scripts and calls them, one atomic move or query each.
 
 A call may be repeated by the connection after a lost answer; every move is fenced, so the repetition changes nothing.
+Where replicas have to acknowledge, what must not be lost with this server counts only once they have.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
 from darkroom.store import keys
 
@@ -22,7 +23,17 @@ FOLDERS = (_PACKAGE / "store" / "lua", _PACKAGE / "line" / "lua")
 MOST_AT_ONCE = 128
 """Most calls that travel together; bounds how long one pipeline keeps others waiting."""
 
+ACKNOWLEDGED = frozenset({"enqueue", "begin_submit", "submit_accepted"})
+"""What replicas must have before it counts: accepted jobs, intents, and ids of predictions."""
+
+ACKNOWLEDGE_MS = 2_000
+"""How long replicas may take; longer than the usual network's hiccup, shorter than a client's patience."""
+
 Call = tuple[str, tuple[str | int | float, ...]]
+
+
+class NotAcknowledgedError(RedisError):
+    """The move is made here, but not enough replicas have it in time; retryable: the repetition answers the same."""
 
 
 def shared_part() -> str:
@@ -48,39 +59,17 @@ def digests() -> dict[str, str]:
     return {name: hashlib.sha1(text.encode()).hexdigest() for name, text in sources().items()}  # noqa: S324
 
 
-class Scripts:
-    """The scripts on one connection pool.
+class _Queue:
+    """Calls that travel together: those made while a round trip is under way make the next one."""
 
-    Calls made while another is under way travel together in one pipeline: one round trip, and one write to disk.
-    """
-
-    def __init__(self, redis: Redis) -> None:
-        self.redis = redis
+    def __init__(self, scripts: "Scripts") -> None:
+        self._scripts = scripts
         self._waiting: list[tuple[Call, asyncio.Future[Any]]] = []
         self._flushing: asyncio.Task[None] | None = None
 
-    @classmethod
-    def shared(cls, redis: Redis) -> "Scripts":
-        """Give the one instance of a connection pool, so that all its users' calls travel together."""
-        if redis not in _shared:
-            _shared[redis] = cls(redis)
-        return _shared[redis]
-
-    async def load(self) -> None:
-        """Make every script known to the server (again: a restarted one forgets them)."""
-        pipe = self.redis.pipeline(transaction=False)
-        for text in sources().values():
-            pipe.script_load(text)
-        await pipe.execute()
-
-    async def call(self, name: str, *args: str | int | float) -> Any:
-        """Run one script.
-
-        Raises:
-            redis.exceptions.RedisError: retryable; the move may or may not have been made.
-        """
+    async def call(self, call: Call) -> Any:
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append(((name, args), future))
+        self._waiting.append((call, future))
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
         return await future
@@ -95,7 +84,7 @@ class Scripts:
 
     async def _answer(self, batch: list[tuple[Call, asyncio.Future[Any]]]) -> None:
         try:
-            results = await self.call_many([call for call, _ in batch])
+            results = await self._scripts.call_many([call for call, _ in batch])
         except Exception as error:
             results = [error] * len(batch)
         for (_, future), result in zip(batch, results, strict=True):
@@ -105,6 +94,47 @@ class Scripts:
                 future.set_exception(result)
             else:
                 future.set_result(result)
+
+
+class Scripts:
+    """The scripts on one connection pool.
+
+    Calls made while another is under way travel together in one pipeline: one round trip, and one write to disk. What
+    waits for replicas travels apart, so that nothing else waits for them.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self.replicas = 0
+        self._plain, self._acknowledged = _Queue(self), _Queue(self)
+
+    @classmethod
+    def shared(cls, redis: Redis) -> "Scripts":
+        """Give the one instance of a connection pool, so that all its users' calls travel together."""
+        if redis not in _shared:
+            _shared[redis] = cls(redis)
+        return _shared[redis]
+
+    def acknowledge(self, replicas: int) -> None:
+        """Let what is in `ACKNOWLEDGED` count only once so many replicas have it (0: at once)."""
+        self.replicas = replicas
+
+    async def load(self) -> None:
+        """Make every script known to the server (again: a restarted one forgets them)."""
+        pipe = self.redis.pipeline(transaction=False)
+        for text in sources().values():
+            pipe.script_load(text)
+        await pipe.execute()
+
+    async def call(self, name: str, *args: str | int | float) -> Any:
+        """Run one script.
+
+        Raises:
+            NotAcknowledgedError: retryable; the move was made, and repeating the call asks the replicas again.
+            redis.exceptions.RedisError: retryable; the move may or may not have been made.
+        """
+        queue = self._acknowledged if self.replicas and name in ACKNOWLEDGED else self._plain
+        return await queue.call((name, args))
 
     async def call_all(self, calls: Iterable[Call]) -> list[Any]:
         """Run several scripts in one round trip, each atomic by itself; all are tried before a failed one raises."""
@@ -132,7 +162,25 @@ class Scripts:
         pipe = self.redis.pipeline(transaction=False)
         for name, args in calls:
             pipe.evalsha(digests()[name], 1, keys.ROOT, *args)
-        return await pipe.execute(raise_on_error=False)
+        counted = [name in ACKNOWLEDGED for name, _ in calls]
+        if not (self.replicas and any(counted)):
+            return await pipe.execute(raise_on_error=False)
+        # WAIT, not WAITAOF: that would need every replica to append to disk too, and managed services lack it. What
+        # this server's own disk holds is the matter of appendfsync.
+        pipe.execute_command("WAIT", self.replicas, ACKNOWLEDGE_MS)
+        *results, acknowledged = await pipe.execute(raise_on_error=False)
+        if isinstance(acknowledged, int) and acknowledged >= self.replicas:
+            return results
+        error = _not_acknowledged(acknowledged, self.replicas)
+        return [
+            error if waits and not isinstance(result, Exception) else result
+            for result, waits in zip(results, counted, strict=True)
+        ]
+
+
+def _not_acknowledged(answer: object, wanted: int) -> NotAcknowledgedError:
+    have = f"{answer} have" if isinstance(answer, int) else f"WAIT answered {answer}"
+    return NotAcknowledgedError(f"{wanted} replicas must have this before it counts, {have} within 2 s")
 
 
 _shared: WeakKeyDictionary[Redis, Scripts] = WeakKeyDictionary()

@@ -15,9 +15,11 @@ async def dispatch(ctx: Context) -> None:
 
     The wake flag is cleared first, so that a job that arrives meanwhile raises it again. Admitted jobs that no worker
     sends within the lease go back to their places; those that can't even be called for do so at once.
+
+    While the store is nearly full nothing is admitted: what is under way needs the room.
     """
     await ctx.line.clear_wake()
-    while True:
+    while not ctx.room.full:
         admission = await ctx.line.admit(
             ctx.lane,
             most=ADMIT_AT_ONCE,

@@ -12,6 +12,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from darkroom.checkpoints import Checkpoint, reach
 from darkroom.jobs import JobError
 from darkroom.store.attempts import Intent, Moved, Ticket
+from darkroom.store.scripts import NotAcknowledgedError
 from darkroom.telemetry.logs import get_logger
 from darkroom.upstream.outcomes import (
     Accepted,
@@ -61,15 +62,20 @@ async def submit(ctx: Context, ticket: Ticket) -> None:
     """Send one admitted job, if its ticket is still good."""
     asked_at, mark = steady_s(), secrets.token_hex(8)
     reach(Checkpoint.SUBMIT_BEFORE_INTENT, ticket)
-    async for attempt in _patiently(BEGIN_FOR_S):
-        with attempt:
-            intent = await ctx.attempts.begin_submit(
-                ticket,
-                lease_ms=_lease_ms(ctx, sync=False),
-                sync_lease_ms=_lease_ms(ctx, sync=True),
-                key=ctx.upstream.key_fingerprint,
-                mark=mark,
-            )
+    try:
+        async for attempt in _patiently(BEGIN_FOR_S):
+            with attempt:
+                intent = await ctx.attempts.begin_submit(
+                    ticket,
+                    lease_ms=_lease_ms(ctx, sync=False),
+                    sync_lease_ms=_lease_ms(ctx, sync=True),
+                    key=ctx.upstream.key_fingerprint,
+                    mark=mark,
+                )
+    except NotAcknowledgedError as error:
+        moved = await ctx.attempts.returned(ticket, "never_left")
+        log.error("submit.not_acknowledged", job_id=ticket.job_id, why=str(error), moved=moved.name)
+        return
     if intent is None:
         return
     reach(Checkpoint.SUBMIT_INTENT, ticket)

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from tests.integration.api.conftest import BUCKET
 from tests.support.api import RunningApi, running_api
 from tests.support.by_hand import ByHand
 from tests.support.settings import ACME, service_settings
+from tests.support.valkeys import replica_of
 from tests.support.waiting import wait_until
 
 
@@ -115,6 +117,69 @@ def test_a_redis_that_begins_to_evict_or_does_not_persist_shows(acme: httpx.Clie
         redis_client.config_set("appendonly", "yes")
     assert (evicting[0], "volatile-ttl" in evicting[1]["redis"]["detail"]) == (503, True)
     assert (lossy[0], "appendonly" in lossy[1]["redis"]["warning"]) == (200, True)
+
+
+def test_a_redis_that_does_not_sync_every_write_shows_what_may_be_lost(
+    acme: httpx.Client, redis_client: redis.Redis
+) -> None:
+    redis_client.config_set("appendfsync", "everysec")
+    try:
+        status, checks = ready(acme)
+    finally:
+        redis_client.config_set("appendfsync", "always")
+    assert (status, "up to a second of accepted jobs" in checks["redis"]["warning"]) == (200, True)
+    assert "warning" not in ready(acme)[1]["redis"]
+
+
+def test_what_may_be_lost_is_said_once_at_the_start(
+    redis_client: redis.Redis, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    redis_client.config_set("appendfsync", "no")
+    try:
+        create_app(service_settings(redis_url))
+    finally:
+        redis_client.config_set("appendfsync", "always")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "store.may_lose_jobs" in line]
+    assert "DARKROOM_REDIS_URL" in line
+    assert "appendfsync no" in line
+
+
+def test_a_read_only_replica_is_refused_in_one_line(valkey_server: EmbeddedValkey, tmp_path: Path) -> None:
+    with replica_of(valkey_server, tmp_path) as replica, pytest.raises(ConfigurationError) as refused:
+        create_app(service_settings(replica.url))
+    (problem,) = refused.value.problems
+    assert problem.startswith("DARKROOM_REDIS_URL: this is a read-only replica")
+
+
+def test_a_wrong_password_is_refused_in_one_line_that_does_not_repeat_it(redis_url: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        create_app(service_settings(redis_url.replace("redis://:", "redis://:guessed-")))
+    (problem,) = refused.value.problems
+    assert problem.startswith("DARKROOM_REDIS_URL: this Redis refuses the user or password")
+    assert "guessed" not in problem
+
+
+def test_an_api_without_its_redis_says_which_setting_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    create_app(service_settings(f"redis://:secret@127.0.0.1:{port}/0"))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "store.unreachable" in line]
+    assert "DARKROOM_REDIS_URL" in line
+    assert f"127.0.0.1:{port}" in line
+    assert "secret" not in line
+
+
+def test_a_nearly_full_redis_takes_no_job_until_there_is_room(acme: httpx.Client, redis_client: redis.Redis) -> None:
+    used = int(redis_client.info("memory")["used_memory"])  # type: ignore[index]
+    redis_client.config_set("maxmemory", used + used // 9)
+    try:
+        wait_until(lambda: acme.post("/v1/jobs", json={"prompt": "x"}).status_code == 503, what="no job to be taken")
+        answer = acme.post("/v1/jobs", json={"prompt": "x"})
+        status, checks = ready(acme)
+    finally:
+        redis_client.config_set("maxmemory", "0")
+    assert (answer.json()["code"], int(answer.headers["retry-after"]) >= 1) == ("store_full", True)
+    assert (status, "maxmemory" in checks["redis"]["detail"]) == (503, True)
+    wait_until(lambda: acme.post("/v1/jobs", json={"prompt": "x"}).status_code == 202, what="jobs to be taken again")
 
 
 def test_a_redis_without_room_for_another_job_is_told(acme: httpx.Client, redis_client: redis.Redis) -> None:

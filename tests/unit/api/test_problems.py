@@ -65,3 +65,10 @@ def test_a_problem_is_written_as_rfc_9457_says() -> None:
         "detail": "later",
         "code": "line_full",
     }
+
+
+@pytest.mark.parametrize("answer", ["NOREPLICAS Not enough good replicas to write.", "MISCONF Errors writing to disk"])
+def test_a_store_that_takes_no_writes_just_now_is_no_bug(answer: str) -> None:
+    problem = problem_of(ResponseError(answer))
+    assert problem is not None
+    assert (problem.code, problem.status) == ("store_unavailable", 503)
