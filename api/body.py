@@ -1,16 +1,17 @@
-"""Reads a request's body within its limit and makes a `JobRequest` of it, with exact errors."""
+"""Reads a request's body within its limit and makes a model of it, with exact errors."""
 
 import json
 import re
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from api.problems import Problem, invalid
 from api.validation import field_errors
 from darkroom.jobs import JobRequest
 
+Model = TypeVar("Model", bound=BaseModel)
 MOST_BYTES = 2**20
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
 _EXAMPLE = '{"prompt": "A fox finds a lantern"}'
@@ -48,26 +49,31 @@ def require_json(request: Request) -> None:
 
 
 def parse_job(body: bytes) -> JobRequest:
-    """Read a job request.
+    """Read a job request; raises as `parse_body`."""
+    return parse_body(body, JobRequest, example=_EXAMPLE)
+
+
+def parse_body(body: bytes, model: type[Model], *, example: str) -> Model:
+    """Read an object of a strict model; `example` is what the answer to an empty body suggests.
 
     Raises:
         Problem: `invalid_json` with the position, or `validation_error` with every wrong field.
     """
     try:
-        job = JobRequest.model_validate_json(body)
+        read = model.model_validate_json(body)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         if found[0]["type"] == "json_invalid":
-            _refuse_syntax(body, found[0].get("ctx", {}).get("error", "it can't be parsed"))
-        _refuse_ambiguous(body)
-        raise invalid(field_errors(found, root=("body",), model=JobRequest)) from None
-    _refuse_ambiguous(body)
-    return job
+            _refuse_syntax(body, found[0].get("ctx", {}).get("error", "it can't be parsed"), example)
+        _refuse_ambiguous(body, example)
+        raise invalid(field_errors(found, root=("body",), model=model)) from None
+    _refuse_ambiguous(body, example)
+    return read
 
 
-def _refuse_syntax(body: bytes, reason: str) -> NoReturn:
+def _refuse_syntax(body: bytes, reason: str, example: str) -> NoReturn:
     if not body.strip():
-        raise Problem("invalid_json", f"the body is empty; send an object such as {_EXAMPLE}")
+        raise Problem("invalid_json", f"the body is empty; send an object such as {example}")
     try:
         body.decode()
     except UnicodeDecodeError as wrong:
@@ -75,14 +81,14 @@ def _refuse_syntax(body: bytes, reason: str) -> NoReturn:
     raise Problem("invalid_json", f"the body is not JSON: {reason}")
 
 
-def _refuse_ambiguous(body: bytes) -> None:
+def _refuse_ambiguous(body: bytes, example: str) -> None:
     """Refuse what readers of JSON understand differently: names given twice, NaN, endless numbers."""
     try:
         parsed = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
     except ValueError as error:
         raise Problem("invalid_json", f"the body is not JSON that every reader understands alike: {error}") from None
     if not isinstance(parsed, dict):
-        raise Problem("invalid_json", f"the body must be an object at line 1 column 1, such as {_EXAMPLE}")
+        raise Problem("invalid_json", f"the body must be an object at line 1 column 1, such as {example}")
 
 
 def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Labels are bounded: routes by their template, and the tenants with the longest l
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from api.readiness import WORKER_SILENCE_MS
 from api.services import Services
 from darkroom.line.budgets import Budgets
-from darkroom.line.lanes import LaneState
+from darkroom.line.lanes import LaneState, PauseReason
 from darkroom.store import keys
 from darkroom.store.connection import UNAVAILABLE, read_hash
 
@@ -97,6 +97,13 @@ def _lanes(lanes: list[LaneState]) -> Iterator[Metric]:
         for name in LANE_STATES:
             state.add_metric([lane.name, name], int(lane.state == name))
     yield state
+    paused = GaugeMetricFamily(
+        "darkroom_lane_paused", "1 for the reason a lane is paused for.", labels=["lane", "reason"]
+    )
+    for lane in lanes:
+        for reason in get_args(PauseReason):
+            paused.add_metric([lane.name, reason], int(lane.reason == reason))
+    yield paused
     numbers = {
         "images_per_minute": ("The lane's rate limit.", [lane.images_per_minute for lane in lanes]),
         "max_concurrency": ("The lane's concurrency limit.", [lane.max_concurrency for lane in lanes]),

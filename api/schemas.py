@@ -158,6 +158,13 @@ POST_JOB: dict[str, Any] = {
     ],
 }
 
+
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Document the JSON body of a route that reads it by itself; the model holds no other models."""
+    content = {"application/json": {"schema": model.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 EVENT_STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Status changes until the terminal one; comments keep the connection alive",

@@ -32,6 +32,9 @@ COPIES_AT_ONCE = 32
 STORES_AT_ONCE = 32
 LOOKS_AT_ONCE = 256
 
+SUBMITS_AT_ONCE = 224
+"""Open POSTs of one process: with its looks they leave some of the session's 512 connections free."""
+
 
 class ServerClock:
     """Redis' time, carried on by the local monotonic clock between readings."""
@@ -77,6 +80,7 @@ class Context:
     copies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COPIES_AT_ONCE))
     stores: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STORES_AT_ONCE))
     waiting_stores: int = 0
+    submits: int = 0
     rng: random.Random = field(default_factory=random.Random)
 
     async def close(self) -> None:

@@ -43,6 +43,10 @@ def lane_view(lane: LaneState) -> dict[str, Any]:
         "state": lane.state,
         "reason": lane.reason,
         "limits": {"images_per_minute": lane.images_per_minute, "max_concurrency": lane.max_concurrency},
+        "configured_limits": {
+            "images_per_minute": lane.configured_images_per_minute,
+            "max_concurrency": lane.configured_max_concurrency,
+        },
         "in_flight": lane.in_flight,
         "images_last_minute": lane.images_last_minute,
         "resumes_at": iso(lane.resumes_at_ms),

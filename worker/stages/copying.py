@@ -56,7 +56,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why an output is not stored (`missing`: at the source, not on the way; `bucket`: there), and when to try again."""
+    """Why an output is not stored (`missing`: at the source; `bucket`: there), and when to try again."""
 
     index: int
     message: str

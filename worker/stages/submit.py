@@ -26,7 +26,7 @@ from darkroom.upstream.outcomes import (
     UpstreamError,
 )
 from darkroom.upstream.session import CONNECT_TIMEOUT_S, steady_s
-from worker.context import Context
+from worker.context import SUBMITS_AT_ONCE, Context
 
 LEASE_MARGIN_S = 10.0
 """How much longer than the POST may take its lease lasts."""
@@ -59,7 +59,23 @@ async def submit_chunk(ctx: Context, tickets: list[Ticket]) -> None:
 
 
 async def submit(ctx: Context, ticket: Ticket) -> None:
-    """Send one admitted job, if its ticket is still good."""
+    """Send one admitted job, if its ticket is still good; past what this process may have open it is handed back.
+
+    A job in sync mode holds its POST for as long as it takes; one that waited for a connection would look like an
+    upstream that can't be reached.
+    """
+    if ctx.submits >= SUBMITS_AT_ONCE:
+        await ctx.attempts.unadmit([ticket])
+        log.debug("submit.handed_back", job_id=ticket.job_id, attempt=ticket.attempt)
+        return
+    ctx.submits += 1
+    try:
+        await _submit(ctx, ticket)
+    finally:
+        ctx.submits -= 1
+
+
+async def _submit(ctx: Context, ticket: Ticket) -> None:
     asked_at, mark = steady_s(), secrets.token_hex(8)
     reach(Checkpoint.SUBMIT_BEFORE_INTENT, ticket)
     try:

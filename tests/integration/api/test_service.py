@@ -86,6 +86,54 @@ def test_operators_pause_and_resume_a_lane(acme: httpx.Client, operator: httpx.C
     assert operator.post("/v1/lanes/default/resume").json()["state"] == "open"
 
 
+def limits_of(client: httpx.Client) -> tuple[dict[str, int], dict[str, int]]:
+    (lane,) = client.get("/v1/status").json()["lanes"]
+    return lane["limits"], lane["configured_limits"]
+
+
+def test_operators_change_limits_while_it_runs_and_null_takes_the_configured_one(
+    acme: httpx.Client, operator: httpx.Client, by_hand: ByHand
+) -> None:
+    by_hand.open_lane()
+    assert acme.post("/v1/lanes/default/limits", json={"images_per_minute": 7}).status_code == 403
+    assert operator.post("/v1/lanes/other/limits", json={"images_per_minute": 7}).status_code == 404
+    changed = operator.post("/v1/lanes/default/limits", json={"images_per_minute": 7})
+    assert (changed.status_code, changed.json()["limits"]) == (200, {"images_per_minute": 7, "max_concurrency": 5_000})
+    operator.post("/v1/lanes/default/limits", json={"max_concurrency": 3})
+    configured = {"images_per_minute": 5_000, "max_concurrency": 5_000}
+    assert limits_of(acme) == ({"images_per_minute": 7, "max_concurrency": 3}, configured)
+    operator.post("/v1/lanes/default/limits", json={"images_per_minute": None, "max_concurrency": None})
+    assert limits_of(acme) == (configured, configured)
+
+
+@pytest.mark.parametrize(
+    ("body", "loc"),
+    [
+        ({"images_per_minute": 0}, ["body", "images_per_minute"]),
+        ({"images_per_minute": "7"}, ["body", "images_per_minute"]),
+        ({"images_per_minute": 7, "max_concurrency": True}, ["body", "max_concurrency"]),
+        ({"max_concurency": 3}, ["body", "max_concurency"]),
+        ({}, ["body"]),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused_and_change_nothing(
+    operator: httpx.Client, by_hand: ByHand, body: dict[str, Any], loc: list[str]
+) -> None:
+    by_hand.open_lane()
+    refused = operator.post("/v1/lanes/default/limits", json=body)
+    assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, loc)
+    limits, configured = limits_of(operator)
+    assert limits == configured
+
+
+def test_metrics_say_why_a_lane_is_paused(operator: httpx.Client, by_hand: ByHand) -> None:
+    by_hand.open_lane()
+    operator.post("/v1/lanes/default/pause")
+    text = operator.get("/metrics").text
+    assert 'darkroom_lane_paused{lane="default",reason="operator"} 1.0' in text
+    assert 'darkroom_lane_paused{lane="default",reason="storage"} 0.0' in text
+
+
 def test_usage_counts_by_day_and_tenant(
     acme: httpx.Client, umbra: httpx.Client, operator: httpx.Client, by_hand: ByHand
 ) -> None:

@@ -1,5 +1,6 @@
 """The submit's calls to a store that fails at the worst moments."""
 
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,8 @@ from tenacity import wait_none
 from darkroom.jobs import JobRequest
 from darkroom.store.attempts import Intent, Moved, Ticket
 from darkroom.upstream.outcomes import Accepted, NeverLeft, Prediction, SubmitOutcome
+from darkroom.upstream.session import make_session
+from worker.context import LOOKS_AT_ONCE, SUBMITS_AT_ONCE
 from worker.stages import submit as stage
 
 TICKET = Ticket("job_1", 1, 1)
@@ -31,6 +34,7 @@ class World:
             upstream=self,
             lanes=self,
             lane="default",
+            submits=0,
             settings=SimpleNamespace(upstream=SimpleNamespace(poll_min_s=2.0, lane_probe_s=1)),
         )
 
@@ -45,6 +49,10 @@ class World:
     async def returned(self, ticket: Ticket, why: str) -> Any:
         """Answer as told."""
         return self._answer("returned", why)
+
+    async def unadmit(self, tickets: list[Ticket]) -> None:
+        """Note it."""
+        self.asked.append(("unadmit", *tickets))
 
     async def report_failure(self, lane: str, job_id: str) -> bool:
         """Note it."""
@@ -105,3 +113,23 @@ async def test_paid_id_is_offered_to_the_store_whatever_that_answers_and_sent_fo
     world = World(begin=[Intent(1, JobRequest(prompt="a fox"))], accepted=refusals)
     await stage.submit(world.context, TICKET)
     assert world.asked[1:] == [("POST",), *[("accepted", "p1")] * 3]
+
+
+async def test_job_past_what_one_process_may_have_open_goes_back_to_its_place_and_blames_no_upstream() -> None:
+    world = World(begin=[])
+    world.context.submits = SUBMITS_AT_ONCE
+    await stage.submit(world.context, TICKET)
+    assert world.asked == [("unadmit", TICKET)]
+
+
+def test_open_posts_and_looks_leave_connections_of_the_session_free() -> None:
+    most = inspect.signature(make_session).parameters["max_connections"].default
+    assert most > SUBMITS_AT_ONCE + LOOKS_AT_ONCE
+
+
+async def test_every_way_out_of_a_submit_counts_it_as_closed() -> None:
+    world = World(begin=[Intent(1, JobRequest(prompt="a fox")), None], accepted=[ValueError("a bug"), Moved.DONE])
+    with pytest.raises(ValueError, match="a bug"):
+        await stage.submit(world.context, TICKET)
+    await stage.submit(world.context, TICKET)
+    assert world.context.submits == 0
