@@ -8,8 +8,9 @@ from darkroom.jobs import DEFAULT_EVENTS, JobError, JobRequest, Priority, Webhoo
 from darkroom.line.lanes import DEFAULT_LANE
 from darkroom.store import keys
 from darkroom.store.attempts import Moved
-from darkroom.store.jobs import ConflictError, LineFullError
-from tests.property.machine import HOUR_MS, StoreMachine
+from darkroom.store.jobs import BudgetError, ConflictError, LineFullError
+from tests.property.budget_rules import BudgetRules
+from tests.property.machine import HOUR_MS
 from tests.property.model import LIVE, ModelJob
 from tests.support.cell import Cell
 
@@ -27,7 +28,7 @@ ERROR = JobError(code="upstream_failed", message='ünlucky "quotes"', retryable=
 UNSETTLED = JobError(code="submit_unconfirmed", message="nobody knows", retryable=False)
 
 
-class Moves(StoreMachine):
+class Moves(BudgetRules):
     """Every move of a job or an attempt that the api and the workers can ask for."""
 
     @rule(
@@ -37,20 +38,33 @@ class Moves(StoreMachine):
         webhook=webhooks,
         expires_in=st.sampled_from([None, None, 60]),
         room=st.sampled_from([1000, 1000, 1000, 2]),
+        refuse=st.booleans(),
     )
     def enqueue(
-        self, tenant: str, images: int, priority: Priority, webhook: Webhook | None, expires_in: int | None, room: int
+        self,
+        tenant: str,
+        images: int,
+        priority: Priority,
+        webhook: Webhook | None,
+        expires_in: int | None,
+        room: int,
+        refuse: bool = False,
     ) -> None:
         request = JobRequest(
             prompt="ein Fuchs 🦊", max_images=images, priority=priority, webhook=webhook, expires_in=expires_in
         )
         waiting = sum(job.waiting and job.tenant == tenant for job in self.model.values())
         try:
-            accepted = self.run(self.jobs.enqueue(tenant, request, max_queued=room))
+            accepted = self.run(self.jobs.enqueue(tenant, request, max_queued=room, refuse_over_budget=refuse))
         except LineFullError:
             assert waiting >= room
             return
+        except BudgetError as error:
+            when = "ever" if error.resets_in_s is None else "today"
+            assert (waiting < room, when) == (True, self.over_budget(tenant, images, refuse=refuse))
+            return
         assert waiting < room
+        assert self.over_budget(tenant, images, refuse=refuse) is None
         wanted = frozenset(webhook.events or DEFAULT_EVENTS) if webhook else frozenset()
         self.order += 1
         self.model[accepted.job_id] = ModelJob(
@@ -90,6 +104,8 @@ class Moves(StoreMachine):
             self._holds_its_turn(job)
             job.current.move("admitted")
             assert (ticket.attempt, ticket.lease) == (job.attempt, job.current.lease)
+        tenants = {self.model[ticket.job_id].tenant for ticket in admission.tickets}
+        self.keeps_to_budgets(tenants, empty=admission.reason == "empty")
         if not admission.tickets:
             return
         cell = Cell.read(self.client)

@@ -52,6 +52,7 @@ class Everything(Moves):
     def _step(self, job: ModelJob) -> None:
         match job.current.state:
             case "" | "queued" if job.waiting:
+                self.lift_budgets()
                 self.resume()
                 self.change_limits((5000, 500))
                 self.window_passes()

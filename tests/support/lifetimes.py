@@ -71,6 +71,11 @@ def _left(cell: Cell, rest: str, mortal: bool) -> Iterator[str]:
         yield "remembers flows that left although none waits"
 
 
+def _batch(cell: Cell, batch_id: str, mortal: bool) -> Iterator[str]:
+    if mortal != all(job.get("batch") != batch_id for job in cell.jobs.values()):
+        yield "does not live as long as its jobs"
+
+
 def _lane(cell: Cell, rest: str, _: bool) -> Iterator[str]:
     if rest.partition(":")[0] not in cell.lanes:
         yield "belongs to no known lane"
@@ -86,5 +91,6 @@ RULES: dict[str, Callable[[Cell, str, bool], Iterator[str]]] = {
     "flows": _line,
     "left": _left,
     "lane": _lane,
+    "batch": _batch,
 }
 """By the kind of key (the first part of its name)."""

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+import redis
+
 from darkroom.store import keys
 from tests.support.cell import LIVE, Cell
 
@@ -48,8 +50,8 @@ def a_day_counts_what_its_attempts_cost(cell: Cell) -> Iterator[str]:
                 held[job["tenant"], attempt.record[f"{kind}_day"]] += int(job["images"])
             twice[job["tenant"]] += _duplicates(attempt.record) * int(job["images"])
         counted = {
-            (tenant, day): int(record[f"{kind}_images"])
-            for (tenant, day), record in ((name.rsplit(":", 1), record) for name, record in cell.under("usage:"))
+            _split(name): int(record[f"{kind}_images"])
+            for name, record in cell.under("usage:")
             if int(record.get(f"{kind}_images", 0))
         }
         for tenant in {tenant for tenant, _ in [*held, *counted]}:
@@ -80,12 +82,28 @@ RULES: tuple[Callable[[Cell], Iterator[str]], ...] = (
 )
 
 
+def pass_midnight(client: redis.Redis) -> None:
+    """Make what was counted today count as yesterday's, as it will once midnight (UTC) has passed."""
+    cell = Cell.read(client)
+    for day, tenant in sorted((int(day), tenant) for tenant, day in (_split(name) for name, _ in cell.under("usage:"))):
+        client.rename(keys.usage(tenant, day), keys.usage(tenant, day - 1))
+    for attempt in cell.attempts:
+        for field in ("charged_day", "spent_day", "refund_day"):
+            if field in attempt.record:
+                client.hincrby(keys.attempt(attempt.job_id, attempt.number), field, -1)
+
+
 def _duplicates(record: dict[str, str]) -> int:
     return len([item for item in record.get("duplicates", "").split(",") if item])
 
 
+def _split(name: str) -> tuple[str, str]:
+    tenant, _, day = name.rpartition(":")
+    return tenant, day
+
+
 def _accepted(cell: Cell, tenant: str) -> int:
-    records = (record for name, record in cell.under("usage:") if name.rsplit(":", 1)[0] == tenant)
+    records = (record for name, record in cell.under("usage:") if _split(name)[0] == tenant)
     return sum(int(record.get("jobs", 0)) for record in records)
 
 

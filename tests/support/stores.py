@@ -12,6 +12,7 @@ from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
 from darkroom.jobs import JobError, JobRequest
+from darkroom.line.budgets import Budgets
 from darkroom.line.lanes import DEFAULT_LANE, LaneStore
 from darkroom.line.line import Admission, Line
 from darkroom.store import keys, scripts
@@ -40,7 +41,7 @@ class Store:
     def __post_init__(self) -> None:
         self.jobs = JobStore(self.redis)
         self.attempts = AttemptStore(self.redis)
-        self.line, self.lanes = Line(self.redis), LaneStore(self.redis)
+        self.line, self.lanes, self.budgets = Line(self.redis), LaneStore(self.redis), Budgets(self.redis)
         self.timers, self.deliveries = Timers(self.redis), DeliveryStore(self.redis)
 
     async def limits(self, rate: int = 600, concurrency: int = 100, *, rate_cost: str = "images") -> None:
@@ -153,6 +154,11 @@ class Store:
         for ref in set(cell.at(keys.sends(DEFAULT_LANE))) - under_way:
             self.client.zadd(keys.sends(DEFAULT_LANE), {ref: 1})
         self.client.hdel(keys.lane(DEFAULT_LANE), "spaced_ms", "not_before_ms")
+
+    def usage(self, tenant: str = "a", *, days_ago: int = 0) -> dict[str, int]:
+        """Give what was counted on a day."""
+        today = int(self.client.time()[0]) // 86_400
+        return {name: int(count) for name, count in self.cell().at(keys.usage(tenant, today - days_ago)).items()}
 
     def let_expire(self, job_id: str) -> None:
         """Do what the server does when a job's time is over."""

@@ -48,7 +48,17 @@ end
 -- Upstream pays back what it had accepted and then failed to make; a prediction it lost may have been made.
 local function count_refund(job, attempt, error_json)
   if attempt.state ~= 'generating' or cjson.decode(error_json).code == 'output_unavailable' then return end
-  count_usage(job.tenant, 'refundable_images', job.images, attempt.spent_day or today())
+  if attempt.refund_day then return end
+  local day = attempt.spent_day or today()
+  call('HSET', k_attempt(attempt.id, attempt.n), 'refund_day', day)
+  count_usage(job.tenant, 'refundable_images', job.images, day)
+end
+
+-- It has made it after all.
+local function discount_refund(job, attempt)
+  if not attempt.refund_day then return end
+  call('HDEL', k_attempt(attempt.id, attempt.n), 'refund_day')
+  count_usage(job.tenant, 'refundable_images', -job.images, attempt.refund_day)
 end
 
 -- -> images that a tenant may be charged a day (nil: any number)
