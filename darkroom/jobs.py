@@ -40,8 +40,13 @@ class JobStatus(StrEnum):
 
 TERMINAL_STATUSES = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.EXPIRED})
 
+RESUMED = frozenset({JobStatus.QUEUED, JobStatus.UNCONFIRMED, JobStatus.GENERATING, JobStatus.STORING})
+"""Where a retry may take a job: what goes on upstream, or is not settled, is taken up in the same attempt."""
+
 LEGAL_MOVES: dict[JobStatus, frozenset[JobStatus]] = {
-    JobStatus.QUEUED: frozenset({JobStatus.SUBMITTING, JobStatus.CANCELED, JobStatus.EXPIRED, JobStatus.FAILED}),
+    JobStatus.QUEUED: frozenset(
+        {JobStatus.SUBMITTING, JobStatus.GENERATING, JobStatus.CANCELED, JobStatus.EXPIRED, JobStatus.FAILED}
+    ),
     JobStatus.SUBMITTING: frozenset(
         {JobStatus.QUEUED, JobStatus.UNCONFIRMED, JobStatus.GENERATING, JobStatus.STORING}
         | {JobStatus.FAILED, JobStatus.CANCELED}
@@ -49,12 +54,14 @@ LEGAL_MOVES: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.UNCONFIRMED: frozenset(
         {JobStatus.QUEUED, JobStatus.GENERATING, JobStatus.STORING, JobStatus.FAILED, JobStatus.CANCELED}
     ),
-    JobStatus.GENERATING: frozenset({JobStatus.STORING, JobStatus.QUEUED, JobStatus.FAILED, JobStatus.CANCELED}),
-    JobStatus.STORING: frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELED}),
+    JobStatus.GENERATING: frozenset(
+        {JobStatus.STORING, JobStatus.UNCONFIRMED, JobStatus.QUEUED, JobStatus.FAILED, JobStatus.CANCELED}
+    ),
+    JobStatus.STORING: frozenset({JobStatus.COMPLETED, JobStatus.UNCONFIRMED, JobStatus.FAILED, JobStatus.CANCELED}),
     JobStatus.COMPLETED: frozenset(),
-    JobStatus.FAILED: frozenset({JobStatus.QUEUED, JobStatus.GENERATING, JobStatus.STORING}),
-    JobStatus.CANCELED: frozenset({JobStatus.QUEUED, JobStatus.GENERATING, JobStatus.STORING}),
-    JobStatus.EXPIRED: frozenset({JobStatus.QUEUED}),
+    JobStatus.FAILED: RESUMED,
+    JobStatus.CANCELED: RESUMED,
+    JobStatus.EXPIRED: RESUMED,
 }
 """From-status to the statuses a job may have next; the scripts are tested against it."""
 

@@ -17,7 +17,10 @@ RESCHEDULE_CHUNK = 100
 
 @dataclass(frozen=True, slots=True)
 class DueAttempt:
-    """An attempt whose timer went off, with all that handling it needs. Times in ms, server time."""
+    """An attempt whose timer went off, with all that handling it needs. Times in ms, server time.
+
+    `asked`: a retry asks whether upstream still has what it had called failed or unknown.
+    """
 
     ticket: Ticket
     state: str
@@ -28,6 +31,7 @@ class DueAttempt:
     lane: str
     sent_ms: int
     clock_ms: int
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ def _sort_in(due: Due, entry: list[Any]) -> None:
                     lane=entry[9],
                     sent_ms=int(entry[10]),
                     clock_ms=int(entry[11]),
+                    asked=entry[12] == "1",
                 )
             )
         case "d":

@@ -198,6 +198,9 @@ class Poller:
                 rest.append(item)
         if again:
             await self._ctx.timers.reschedule(again)
+        for item in looked:
+            if isinstance(item.decision, Again) and item.decision.resumed:
+                await self._ctx.attempts.resumed(item.entry.ticket)
         if any(isinstance(item.decision, Again) and item.decision.unauthorized for item in looked):
             await pause_for_key(self._ctx)
         for moved in await asyncio.gather(*(self._move(item) for item in rest), return_exceptions=True):

@@ -72,7 +72,10 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """What speaks for a lost send never having created anything."""
+    """What speaks for a lost send never having created anything.
+
+    `listings` counts complete ones; `since_last_byte_ms` is from the last byte's latest time to the last one's start.
+    """
 
     listings: int
     since_last_byte_ms: int
@@ -115,10 +118,25 @@ class AttemptStore:
         )
         return Moved(reply)
 
-    async def absent(self, ticket: Ticket, *, look_in_ms: int) -> Absence | None:
-        """Note that a complete listing did not hold the prediction of a lost send; None: stale."""
-        reply = await self.scripts.call("submit_absent", *ticket.key, look_in_ms)
-        return Absence(int(reply[0]), int(reply[1]), int(reply[2])) if int(reply[0]) > 0 else None
+    async def absent(self, ticket: Ticket, *, look_in_ms: int, mark: str, began_ms: int) -> Absence | None:
+        """Note that a complete listing did not hold the prediction of a lost send; None: stale.
+
+        `mark` names the listing, which counts once, and `began_ms` (server time) is when it began.
+        """
+        reply = await self.scripts.call("submit_absent", *ticket.key, look_in_ms, mark, began_ms)
+        return Absence(int(reply[0]), int(reply[1]), int(reply[2])) if int(reply[0]) >= 0 else None
+
+    async def resumed(self, ticket: Ticket) -> Moved:
+        """Note that upstream still works on a prediction that a retry asked about."""
+        return Moved(await self.scripts.call("resumed", *ticket.key))
+
+    async def claim_sweep(self, lane: str, mark: str, *, hold_ms: int) -> bool:
+        """Take, or renew, the right to look for the lane's lost sends; False: somebody else has it."""
+        return int(await self.scripts.call("sweep", lane, mark, hold_ms, "")) == 1
+
+    async def end_sweep(self, lane: str, mark: str, *, pause_ms: int) -> None:
+        """Give that right back; the next sweep of the lane may begin after the pause."""
+        await self.scripts.call("sweep", lane, mark, pause_ms, "1")
 
     async def owners(self, prediction_ids: list[str]) -> dict[str, str]:
         """Give the owners (`job:attempt`) of those predictions that have one."""

@@ -1,8 +1,9 @@
 """What the ingress asks of the store: accept, read, list, cancel and retry jobs."""
 
 import hashlib
+import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from redis.asyncio import Redis
@@ -12,6 +13,8 @@ from darkroom.ids import new_id
 from darkroom.jobs import JobRequest, JobStatus, usd
 from darkroom.store.records import JobRecord
 from darkroom.store.scripts import Scripts
+
+ResolveAction = Literal["adopt", "resubmit", "give_up"]
 
 IDEMPOTENCY_LIFE_MS = 48 * 3600 * 1000
 
@@ -163,7 +166,7 @@ class JobStore:
             KeyError: no such job.
             ConflictError: `not_retryable` or `submit_unconfirmed`.
         """
-        reply = await self.scripts.call("retry", job_id, int(fresh))
+        reply = await self.scripts.call("retry", job_id, int(fresh), secrets.token_hex(8))
         match int(reply[0]):
             case 1:
                 return Retried(resumed=False, wake=bool(reply[1]))
@@ -176,6 +179,26 @@ class JobStore:
             case -3:
                 raise ConflictError("submit_unconfirmed", "the last submit is not settled; an operator resolves it")
         raise AssertionError("retry.lua gave an unknown code")
+
+    async def resolve(self, job_id: str, action: ResolveAction, *, prediction_id: str = "", by: str) -> bool:
+        """Settle a submit that was left open, as an operator (`by`) says; True asks for a `dispatch` message.
+
+        Raises:
+            KeyError: no such job.
+            ConflictError: `nothing_to_resolve` or `prediction_owned`.
+        """
+        message = f"the answer to the submit was lost, it may have been paid; given up by {by}"
+        reply = await self.scripts.call("resolve", job_id, action, prediction_id, message, secrets.token_hex(8))
+        match int(reply[0]):
+            case 1:
+                return bool(reply[1])
+            case -1:
+                raise KeyError(job_id)
+            case -2:
+                raise ConflictError("nothing_to_resolve", "only a job that ended submit_unconfirmed can be resolved")
+            case -3:
+                raise ConflictError("prediction_owned", "the prediction belongs to another job")
+        raise AssertionError("resolve.lua gave an unknown code")
 
 
 def _accepted(job_id: str, tenant: str, request: JobRequest, text: str, reply: list[Any]) -> JobRecord | None:

@@ -108,6 +108,20 @@ def unsent(name: str) -> str:
     return f"{ROOT}lane:{name}:unsent"
 
 
+def open_sends(name: str) -> str:
+    """Sorted set: attempts whose last send is not settled, scored by when it was made.
+
+    Those under way and unconfirmed, and those that ended `submit_unconfirmed` until an operator has resolved them;
+    older than eight days they are dropped.
+    """
+    return f"{ROOT}lane:{name}:open"
+
+
+def sweep(name: str) -> str:
+    """String: who looks for the lane's lost sends just now. Lives as long as that is renewed."""
+    return f"{ROOT}lane:{name}:sweep"
+
+
 def prediction(prediction_id: str) -> str:
     """String: the attempt that owns a prediction. Lives eight days, a day longer than upstream keeps it."""
     return f"{ROOT}prediction:{prediction_id}"

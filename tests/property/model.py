@@ -25,6 +25,9 @@ class Try:
     prediction: str = ""
     duplicates: list[str] = field(default_factory=list)
     failed_in: str = ""
+    adopted: bool = False
+    asked: bool = False
+    listing: str = ""
     listings: int = 0
     absent: int = 0
 
@@ -53,6 +56,7 @@ class ModelJob:
     cancel_requested: bool = False
     deadline_passed: bool = False
     error: str = ""
+    resolved: bool = False
     late: list[int] = field(default_factory=list)
     told: Counter[str] = field(default_factory=Counter)
 
@@ -93,31 +97,43 @@ class ModelJob:
         else:
             self.status = "queued"
 
-    def accepted(self, item: Try, send: int, prediction: str, owner: tuple[str, int] | None, *, adopted: bool) -> int:
+    def accepted(
+        self, item: Try, send: int, prediction: str, owner: "tuple[ModelJob, Try] | None", *, adopted: bool
+    ) -> int:
         """Take up the prediction that a send created; `owner` is whose it is so far."""
         if not item.state:
             return STALE
-        if owner not in (None, (self.job_id, item.number)):
-            return -3
-        if item.prediction == prediction:
-            return NOTHING
-        if owner is not None:
-            return -4
+        if owner is not None and owner[1] is item:
+            return NOTHING if item.prediction == prediction else -4
         latest = send == item.sends
         if adopted and not (item.state == "unconfirmed" and latest):
-            return STALE
-        open_ = item.state in ("submitting", "unconfirmed") or (item.state, item.failed_in) == ("failed", "unconfirmed")
-        if not (latest and open_):
+            return STALE if owner is None else -3
+        if owner is not None and (adopted or not owner[0].disown(owner[1], prediction)):
+            return -3
+        put_back = item.state in ("queued", "admitted")
+        given_up = (item.state, item.failed_in) == ("failed", "unconfirmed")
+        if not (latest and (put_back or given_up or item.state in ("submitting", "unconfirmed"))):
             item.duplicates.append(prediction)
             self.spent += self.images
             return -4
-        item.prediction, item.failed_in = prediction, ""
+        self.spent += self.images if put_back else 0
+        item.prediction, item.failed_in, item.adopted = prediction, "", adopted
         item.move("generating")
         if self.is_current(item):
             self.status = "generating"
             if self.cancel_requested:
                 self.finish("canceled")
         return DONE
+
+    def disown(self, item: Try, prediction: str) -> bool:
+        """Lose a prediction that was only concluded to be this attempt's, unless use has been made of it."""
+        if not item.adopted or item.prediction != prediction or item.state not in ("generating", "storing"):
+            return False
+        item.prediction, item.adopted, item.listings = "", False, 0
+        item.move("unconfirmed")
+        if self.is_current(item):
+            self.status = "unconfirmed"
+        return True
 
     def returned(self, item: Try, *, absent: bool) -> int:
         """Take a send back that created nothing."""
@@ -137,7 +153,11 @@ class ModelJob:
         if not self.is_current(item):
             return 3
         if self.cancel_requested:
-            self.finish("canceled")
+            self.finish("canceled", error if item.failed_in == "unconfirmed" and error == "submit_unconfirmed" else "")
+        elif item.asked:
+            item.asked = False
+            self.next_attempt()
+            return 2
         elif replace:
             self.next_attempt()
             return 2
@@ -172,17 +192,46 @@ class ModelJob:
         if self.status not in TERMINAL or self.status == "completed":
             return -2
         item = self.current
-        if self.error == "submit_unconfirmed" and not item.prediction:
+        left_open = self.error == "submit_unconfirmed" and not item.prediction and not self.resolved
+        if left_open or (item.state == "unconfirmed" and fresh):
             return -3
         self.error, self.cancel_requested, self.has_deadline, self.deadline_passed = "", False, False, False
+        self.resolved = False
+        if item.state == "unconfirmed":
+            self.status = "unconfirmed"
+            return 3
         if not fresh and item.prediction:
             if item.state == "done" or (item.state, item.failed_in) == ("failed", "storing"):
                 self.late = [number for number in self.late if number != item.number]
                 item.move("storing")
+            elif item.state == "failed":
+                item.asked, item.failed_in = True, ""
+                item.move("generating")
             if item.state in ("generating", "storing"):
                 self.status = item.state
                 return 3
         self.next_attempt()
+        return DONE
+
+    def resolve(self, action: str, prediction: str, *, owned: bool) -> int:
+        """Let an operator settle what was left open."""
+        item = self.current
+        over = self.status in TERMINAL and (item.state, item.failed_in) == ("failed", "unconfirmed")
+        if not over or self.resolved or self.error != "submit_unconfirmed":
+            return -2
+        if action == "adopt" and owned:
+            return -3
+        if action == "give_up":
+            self.resolved = True
+            return DONE
+        self.error = ""
+        if action == "resubmit":
+            self.cancel_requested, self.has_deadline, self.deadline_passed = False, False, False
+            self.next_attempt()
+            return DONE
+        item.prediction, item.failed_in = prediction, ""
+        item.move("generating")
+        self.status = "generating" if self.status == "failed" else self.status
         return DONE
 
     def next_attempt(self) -> None:

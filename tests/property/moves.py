@@ -8,10 +8,10 @@ from darkroom.jobs import DEFAULT_EVENTS, JobError, JobRequest, Priority, Webhoo
 from darkroom.line.lanes import DEFAULT_LANE
 from darkroom.store import keys
 from darkroom.store.attempts import Moved
-from darkroom.store.jobs import BudgetError, ConflictError, LineFullError
+from darkroom.store.jobs import BudgetError, ConflictError, LineFullError, ResolveAction
 from tests.property.budget_rules import BudgetRules
 from tests.property.machine import HOUR_MS
-from tests.property.model import LIVE, ModelJob
+from tests.property.model import LIVE, ModelJob, Try
 from tests.support.cell import Cell
 
 picks = st.integers(0, 999)
@@ -153,14 +153,22 @@ class Moves(BudgetRules):
         old = list(self.owners)
         prediction = old[known % len(old)] if old and known % 5 == 0 else f"p{len(old)}"
         send = max(0, item.sends - age)
-        owner = self.owners.get(prediction)
-        expected = job.accepted(item, send, prediction, owner, adopted=adopted)
+        owner = self._owner(prediction)
+        if prediction in self.owners and owner is None:  # its owner's record has expired, the ownership has not
+            expected = Moved.FOREIGN if item.state else Moved.STALE
+        else:
+            expected = Moved(job.accepted(item, send, prediction, owner, adopted=adopted))
         moved = self.run(
             self.attempts.accepted(ticket, send=send, prediction_id=prediction, look_in_ms=2000, adopted=adopted)
         )
         assert moved == expected
         if moved in (Moved.DONE, Moved.DUPLICATE):
             self.owners[prediction] = (job.job_id, item.number)
+
+    def _owner(self, prediction: str) -> tuple[ModelJob, Try] | None:
+        job_id, number = self.owners.get(prediction, ("", 0))
+        job = self.model.get(job_id)
+        return (job, job.tries[number]) if job else None
 
     @precondition(lambda self: self.has("submitting", "unconfirmed"))
     @rule(pick=picks, stale=ages, why=st.sampled_from(["never_left", "not_now", "absent"]))
@@ -182,13 +190,16 @@ class Moves(BudgetRules):
             job.status = "unconfirmed"
 
     @precondition(lambda self: self.has("unconfirmed"))
-    @rule(pick=picks, stale=ages)
-    def absent(self, pick: int, stale: int) -> None:
+    @rule(pick=picks, stale=ages, listing=st.sampled_from(["one", "two"]), early=st.booleans())
+    def absent(self, pick: int, stale: int, listing: str, early: bool) -> None:
         _, item, ticket, good = self.fenced(pick, stale, "unconfirmed")
-        absence = self.run(self.attempts.absent(ticket, look_in_ms=1000))
+        began_ms = 0 if early else 1 << 42
+        absence = self.run(self.attempts.absent(ticket, look_in_ms=1000, mark=listing, began_ms=began_ms))
         assert (absence is not None) == good
         if absence is not None:
-            item.listings += 1
+            if not early and item.listing != listing:
+                item.listing = listing
+                item.listings += 1
             assert (absence.listings, absence.absent_before) == (item.listings, item.absent)
 
     @precondition(lambda self: self.has("generating"))
@@ -201,6 +212,35 @@ class Moves(BudgetRules):
             item.move("storing")
             assert handed.lease == item.lease
             job.status = "storing" if job.is_current(item) else job.status
+
+    @precondition(lambda self: self.has("generating"))
+    @rule(pick=picks, stale=ages)
+    def resumed(self, pick: int, stale: int) -> None:
+        _, item, ticket, good = self.fenced(pick, stale, "generating")
+        assert self.run(self.attempts.resumed(ticket)) == (Moved.DONE if good else Moved.STALE)
+        item.asked = item.asked and not good
+
+    @precondition(lambda self: any(job.error == "submit_unconfirmed" for job in self.model.values()))
+    @rule(pick=picks, action=st.sampled_from(["adopt", "resubmit", "give_up"]), known=picks)
+    def resolve(self, pick: int, action: ResolveAction, known: int) -> None:
+        left_open = [job for job in self.model.values() if job.error == "submit_unconfirmed"]
+        job = left_open[pick // 7 % len(left_open)] if pick % 7 else self.choose_job(pick)
+        old = list(self.owners)
+        prediction = old[known % len(old)] if old and known % 5 == 0 else f"p{len(old)}"
+        owner = self._owner(prediction)
+        owned = prediction in self.owners and not (owner and owner[1] is job.current)
+        expected = job.resolve(action, prediction, owned=owned)
+        if expected < 0:
+            with pytest.raises(ConflictError) as refused:
+                self.run(self.jobs.resolve(job.job_id, action, prediction_id=prediction, by="ops"))
+            assert refused.value.code == {-2: "nothing_to_resolve", -3: "prediction_owned"}[expected]
+            return
+        self.run(self.jobs.resolve(job.job_id, action, prediction_id=prediction, by="ops"))
+        if action == "adopt":
+            self.owners[prediction] = (job.job_id, job.attempt)
+        if action == "resubmit":
+            self.order += 1
+            job.order = self.order
 
     @precondition(lambda self: self.has("storing"))
     @rule(pick=picks, stale=ages, twice=st.booleans())
@@ -236,13 +276,16 @@ class Moves(BudgetRules):
     @rule(pick=picks, stale=ages, most=st.sampled_from([0, 2, 3]), unsettled=st.booleans())
     def failed(self, pick: int, stale: int, most: int, unsettled: bool) -> None:
         job, item, ticket, good = self.fenced(pick, stale, "submitting", "unconfirmed", "generating", "storing")
-        nothing = item.state == "submitting"
+        nothing, asked = item.state == "submitting", item.asked
         error = UNSETTLED if item.state == "unconfirmed" and unsettled else ERROR
         moved = self.run(self.attempts.failed(ticket, error, created_nothing=nothing, max_attempts=most))
         expected = Moved.STALE
         if good:
             expected = Moved(job.failed(item, created_nothing=nothing, most=most, error=error.code))
         assert moved == expected
+        if moved == Moved.OTHER and asked:  # a retry's new attempt waits at the end of the line
+            self.order += 1
+            job.order = self.order
 
     @precondition(lambda self: self.has("generating"))
     @rule(pick=picks, stale=ages)

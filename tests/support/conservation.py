@@ -11,7 +11,7 @@ from darkroom.jobs import LEGAL_MOVES, JobStatus
 from darkroom.store import keys
 from darkroom.store.records import status_changes
 from tests.support import money
-from tests.support.cell import HOLDS_SLOT, TERMINAL, Cell
+from tests.support.cell import HOLDS_SLOT, TERMINAL, Attempt, Cell
 
 
 def broken_rules(cell: Cell) -> list[str]:
@@ -114,6 +114,15 @@ def slots_belong_to_what_upstream_may_work_on(cell: Cell) -> Iterator[str]:
                 yield f"slot of {member} lapses at {until}"
 
 
+def open_sends_are_those_not_settled(cell: Cell) -> Iterator[str]:
+    """A send stays open until it is known what became of it, or an operator has said so."""
+    for lane in cell.lanes:
+        ours = [attempt for attempt in cell.attempts if attempt.record.get("lane") == lane]
+        expected = {attempt.member for attempt in ours if _is_open(cell, attempt)}
+        kept = {member for member in cell.at(keys.open_sends(lane)) if _kept(cell, member)}
+        yield from _differ(expected, kept)
+
+
 def used_is_the_sum_of_the_reservations(cell: Cell) -> Iterator[str]:
     """What counts against the rate is what was sent or may still be."""
     for lane in cell.lanes:
@@ -187,12 +196,23 @@ RULES: tuple[Callable[[Cell], Iterator[str]], ...] = (
     depth_counts_who_waits,
     *money.RULES,
     slots_belong_to_what_upstream_may_work_on,
+    open_sends_are_those_not_settled,
     used_is_the_sum_of_the_reservations,
     an_index_holds_each_job_once,
     a_prediction_has_one_owner,
     history_is_legal_and_rises,
     status_agrees_with_the_attempt,
 )
+
+
+def _is_open(cell: Cell, attempt: Attempt) -> bool:
+    if attempt.state in ("submitting", "unconfirmed"):
+        return True
+    job, record = cell.jobs[attempt.job_id], attempt.record
+    if (attempt.state, record.get("failed_in")) != ("failed", "unconfirmed"):
+        return False
+    settled = job.get("resolved") == "1" or int(job["attempt"]) != attempt.number
+    return "submit_unconfirmed" in record["error"] and not settled
 
 
 def _kept(cell: Cell, owner: str) -> bool:

@@ -16,7 +16,7 @@ from darkroom.line.budgets import Budgets
 from darkroom.line.lanes import DEFAULT_LANE, LaneStore
 from darkroom.line.line import Admission, Line
 from darkroom.store import keys, scripts
-from darkroom.store.attempts import AttemptStore, Moved, Ticket
+from darkroom.store.attempts import Absence, AttemptStore, Moved, Ticket
 from darkroom.store.connection import connect
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
@@ -95,6 +95,12 @@ class Store:
         ticket = await self.submitting(tenant, **request)
         assert await self.accept(ticket, f"p-{ticket.job_id}") is Moved.DONE
         return await self.ticket(ticket.job_id)
+
+    async def absent(self, ticket: Ticket, listing: str = "listing", *, age_ms: int = 0) -> Absence | None:
+        """Have a listing not hold the prediction of a lost send; it began `age_ms` ago."""
+        seconds, microseconds = await self.redis.time()
+        began_ms = seconds * 1000 + microseconds // 1000 - age_ms
+        return await self.attempts.absent(ticket, look_in_ms=1_000, mark=listing, began_ms=began_ms)
 
     async def hand_over(self, ticket: Ticket) -> Ticket:
         """Have upstream complete the prediction."""

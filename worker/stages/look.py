@@ -33,10 +33,11 @@ VAGUE_REPLACEMENTS = 1
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Nothing to be done yet; look again after the delay."""
+    """Nothing to be done yet; look again after the delay. `resumed`: a retry asked, and upstream does work on it."""
 
     delay_ms: int
     unauthorized: bool = False
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def decide(entry: DueAttempt, outcome: LookOutcome, rules: LookRules, *, now_ms:
             return HandOver(sources_of(prediction), prediction.inference_ms)
         case Failed(_, error):
             return GiveUp(job_error(error), _most_attempts(error, rules))
-        case NotFound() if waited_ms > NOT_YET_MS:
+        case NotFound() if entry.asked or waited_ms > NOT_YET_MS:
             return GiveUp(_lost(), 0)
         case _ if waited_ms > RETENTION_MS:
             return GiveUp(_lost(), 0)
@@ -97,7 +98,9 @@ def decide(entry: DueAttempt, outcome: LookOutcome, rules: LookRules, *, now_ms:
             return TimeOut(_too_long(rules.timeout_ms))
         case Unavailable(_, retry_after_s):
             return Again(max(rules.delay_ms(waited_ms), int((retry_after_s or 0) * 1000)))
-        case Pending() | NotFound():
+        case Pending():
+            return Again(rules.delay_ms(waited_ms), resumed=entry.asked)
+        case NotFound():
             return Again(rules.delay_ms(waited_ms))
 
 

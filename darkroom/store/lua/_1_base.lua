@@ -15,6 +15,8 @@ local function k_lane(name) return ROOT .. 'lane:' .. name end
 local function k_slots(name) return ROOT .. 'lane:' .. name .. ':slots' end
 local function k_sends(name) return ROOT .. 'lane:' .. name .. ':sends' end
 local function k_unsent(name) return ROOT .. 'lane:' .. name .. ':unsent' end
+local function k_open_sends(name) return ROOT .. 'lane:' .. name .. ':open' end
+local function k_sweep(name) return ROOT .. 'lane:' .. name .. ':sweep' end
 local function k_prediction(id) return ROOT .. 'prediction:' .. id end
 local function k_event(id) return ROOT .. 'event:' .. id end
 local function k_delivery(id) return ROOT .. 'delivery:' .. id end
@@ -40,7 +42,7 @@ local PRIORITIES = { 'high', 'normal', 'low' }
 local TERMINAL = { completed = true, failed = true, canceled = true, expired = true }
 local LIVE = { admitted = true, submitting = true, unconfirmed = true, generating = true, storing = true }
 local DAY_MS = 86400 * 1000
-local KEEP_PREDICTION_MS = 8 * 86400 * 1000
+local KEEP_PREDICTION_MS = 8 * 86400 * 1000 -- a day longer than upstream keeps it
 local KEEP_USAGE_MS = 400 * 86400 * 1000
 local RATE_WINDOW_MS = 60000
 local SLOT_LAPSE_MS = 30 * 60000
@@ -73,7 +75,7 @@ end
 
 local function load_attempt(id, n)
   local attempt = fields(k_attempt(id, n), 'state', 'lease', 'lane', 'sends', 'prediction_id', 'send_ref', 'sent_ms',
-    'failed_in', 'charged_day', 'spent_day', 'refund_day')
+    'failed_in', 'charged_day', 'spent_day', 'refund_day', 'adopted', 'ask')
   attempt.id, attempt.n = id, n
   return attempt
 end

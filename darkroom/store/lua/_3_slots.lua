@@ -18,6 +18,11 @@ local function end_send(attempt)
   end
 end
 
+-- It is known what became of the attempt's send: nothing that is found upstream can be its own any more.
+local function settle_send(attempt)
+  call('ZREM', k_open_sends(attempt.lane), member_of(attempt.id, attempt.n))
+end
+
 local function paused_ms()
   local state = fields(K_CLOCK, 'paused_total_ms', 'paused_since_ms')
   local total = tonumber(state.paused_total_ms or 0)

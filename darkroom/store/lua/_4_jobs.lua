@@ -107,6 +107,11 @@ local function finish(job, status, error_json)
   retire(job)
 end
 
+-- Ends a job whose submit stays unsettled. The error stands even where the owner has canceled: a retry might pay twice.
+local function is_unsettled(error_json)
+  return error_json and error_json ~= '' and cjson.decode(error_json).code == 'submit_unconfirmed'
+end
+
 local function is_current(job, n)
   return job.attempt == tostring(n) and not TERMINAL[job.status]
 end
@@ -121,4 +126,20 @@ local function queue_again(job, attempt)
     line_push(job)
     if call('HEXISTS', k_job(job.id), 'expires_ms') == 1 then due_in('x:' .. job.id, 0) end
   end
+end
+
+-- Gives the job another attempt, which is another prediction and costs again, at the end of the line.
+local function new_attempt(job)
+  job.attempt, job.seq = int(tonumber(job.attempt) + 1), call('INCR', K_SEQ)
+  call('HSET', k_job(job.id), 'attempt', job.attempt, 'seq', job.seq, 'queued_ms', int(NOW))
+  set_status(job, 'queued')
+  line_push(job)
+end
+
+-- The attempt goes on with a prediction that exists: it holds its slot for as long as upstream may work on it.
+local function generate(attempt, prediction, first_look_ms)
+  call('HINCRBY', k_attempt(attempt.id, attempt.n), 'lease', 1)
+  call('HSET', k_attempt(attempt.id, attempt.n), 'state', 'generating', 'prediction_id', prediction)
+  call('ZADD', k_slots(attempt.lane), '+inf', member_of(attempt.id, attempt.n))
+  due_in(due_of(attempt.id, attempt.n), first_look_ms)
 end

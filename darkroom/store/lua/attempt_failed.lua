@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
 -- End an attempt that yields nothing (any more). The job fails, or gets a new attempt in its old place.
+-- An attempt that a retry had asked about once more (`ask`) is replaced whatever the number of attempts.
 -- ARGV: 1 job id, 2 attempt, 3 lease, 4 error (JSON), 5 '1' when the send created nothing (its money is taken back),
 --       6 most attempts in all (0: no replacement; counts for what upstream failed while generating, and for nothing
 --       else), 7 looks made ('' unchanged)
--- -> 1 job failed | 2 replaced by a new attempt | 3 only the attempt ended (the job had ended before) | -1 stale
+-- -> 1 job failed (or canceled, as its owner wished) | 2 replaced by a new attempt | 3 only the attempt ended (the job had ended before) | -1 stale
 -- attempt from submitting, unconfirmed, generating or storing to failed
 local id, n = ARGV[1], ARGV[2]
 local attempt = load_attempt(id, n)
@@ -16,6 +17,8 @@ if ARGV[5] == '1' then take_back(job, attempt) end
 count_refund(job, attempt, ARGV[4])
 call('ZREM', K_DUE, due_of(id, n))
 call('HINCRBY', k_attempt(id, n), 'lease', 1)
+local unsettled = attempt.state == 'unconfirmed' and is_unsettled(ARGV[4])
+if not unsettled then settle_send(attempt) end
 call('HSET', k_attempt(id, n), 'state', 'failed', 'failed_in', attempt.state, 'error', ARGV[4],
   'ended_ms', int(NOW))
 if ARGV[7] ~= '' then call('HSET', k_attempt(id, n), 'polls', ARGV[7]) end
@@ -24,8 +27,13 @@ if not is_current(job, n) then
   return 3
 end
 if job.cancel_requested_ms then
-  finish(job, 'canceled')
+  finish(job, 'canceled', unsettled and ARGV[4])
   return 1
+end
+if attempt.ask == '1' then
+  call('HDEL', k_attempt(id, n), 'ask')
+  new_attempt(job)
+  return 2
 end
 if attempt.state == 'generating' and tonumber(n) < tonumber(ARGV[6]) then
   job.attempt = int(tonumber(n) + 1)

@@ -3,7 +3,7 @@
 -- ARGV: 1 most entries, 2 lease of a look (ms), 3 wait of a message that hands work to a Celery queue (ms)
 -- -> {now (ms), next due (ms, -1 none), line depth, entry, …}; an entry is
 --    {'j', id, attempt, state, lease, prediction id, submitted (ms), looks, current ('1' or '0'), lane, sent (ms),
---     clock start (ms)}
+--     clock start (ms), asked about by a retry ('1' or '')}
 --    {'d', delivery id, lease} | {'x', job id} | {'l', lane}
 -- Indexes are trimmed here and now, one slice a call; who was held by a budget gets its turn back.
 local due = call('ZRANGEBYSCORE', K_DUE, '-inf', int(NOW), 'LIMIT', 0, ARGV[1])
@@ -14,13 +14,13 @@ for _, member in ipairs(due) do
   if kind == 'j' then
     local id, n = rest:match('^(.+):(%d+)$')
     local a = fields(k_attempt(id, n), 'state', 'lease', 'prediction_id', 'submitted_ms', 'polls', 'lane', 'sent_ms',
-      'clock_ms')
+      'clock_ms', 'ask')
     if LIVE[a.state or ''] then
       local job = fields(k_job(id), 'status', 'attempt')
       local current = job.attempt == n and not TERMINAL[job.status] and '1' or '0'
       due_in(member, a.state == 'storing' and message_ms or look_ms)
       entries[#entries + 1] = { 'j', id, n, a.state, a.lease, a.prediction_id or '', a.submitted_ms or '0',
-        a.polls or '0', current, a.lane or '', a.sent_ms or '0', a.clock_ms or a.submitted_ms or '0' }
+        a.polls or '0', current, a.lane or '', a.sent_ms or '0', a.clock_ms or a.submitted_ms or '0', a.ask or '' }
     else
       call('ZREM', K_DUE, member)
     end

@@ -1,25 +1,30 @@
--- Let a failed, canceled or expired job go on: what upstream still has is resumed in the same attempt at no cost,
--- otherwise it gets a new attempt at the end of the line.
--- ARGV: 1 job id, 2 '1' to force a new attempt
+-- Let a failed, canceled or expired job go on: what upstream may still have is looked at again in the same attempt at
+-- no cost, otherwise it gets a new attempt at the end of the line. A prediction that upstream called failed or did not
+-- know is asked for once more (`ask`) before another one is bought.
+-- ARGV: 1 job id, 2 '1' to force a new attempt, 3 the caller's own mark ('' none): a call repeated because its answer
+--       was lost gives the same answer again
 -- -> {1, wake} waiting for a new attempt | {3, 0} resumed | {-1} no such job | {-2} not failed, canceled or expired
 --    | {-3} its last submit is not settled
--- job from failed, canceled or expired to queued, generating or storing
-local id = ARGV[1]
+-- job from failed, canceled or expired to queued, unconfirmed, generating or storing
+local id, mark = ARGV[1], ARGV[3] or ''
 local job = load_job(id)
 if not job then return { -1 } end
-if not TERMINAL[job.status] or job.status == 'completed' then return { -2 } end
 local key = k_job(id)
-local attempt, err = load_attempt(id, job.attempt), call('HGET', key, 'error')
-if err and cjson.decode(err).code == 'submit_unconfirmed' and not attempt.prediction_id
-  and call('HGET', key, 'resolved') ~= '1' then
-  return { -3 }
-end
+local done = fields(key, 'retry_mark', 'retry_code', 'error', 'resolved')
+if mark ~= '' and done.retry_mark == mark then return { tonumber(done.retry_code), 0 } end
+if not TERMINAL[job.status] or job.status == 'completed' then return { -2 } end
+local attempt, fresh = load_attempt(id, job.attempt), ARGV[2] == '1'
+local open = attempt.state == 'unconfirmed'
+local unsettled = is_unsettled(done.error) and not attempt.prediction_id and done.resolved ~= '1'
+if unsettled or (open and fresh) then return { -3 } end
 keep(job)
-call('HDEL', key, 'error', 'finished_ms', 'cancel_requested_ms', 'expires_ms')
+call('HDEL', key, 'error', 'finished_ms', 'cancel_requested_ms', 'expires_ms', 'resolved')
 job.cancel_requested_ms = nil
-if ARGV[2] ~= '1' and attempt.prediction_id then
-  local state, failed_in = attempt.state, call('HGET', k_attempt(id, job.attempt), 'failed_in')
-  if state == 'done' or (state == 'failed' and failed_in == 'storing') then
+
+local function resume()
+  if open then return 'unconfirmed' end
+  if fresh or not attempt.prediction_id then return nil end
+  if attempt.state == 'done' or (attempt.state == 'failed' and attempt.failed_in == 'storing') then
     call('HSET', k_attempt(id, job.attempt), 'state', 'storing', 'storing_ms', int(NOW))
     call('HDEL', k_attempt(id, job.attempt), 'store_tries', 'gone_ms')
     call('HSETNX', k_attempt(id, job.attempt), 'sources', '[]') -- all is stored: nothing is missing
@@ -27,16 +32,24 @@ if ARGV[2] ~= '1' and attempt.prediction_id then
     no_longer_late(job)
     add_unstored(job.images)
     due_in(due_of(id, job.attempt), 0)
-    state = 'storing'
+    return 'storing'
   end
-  if state == 'generating' or state == 'storing' then
-    if state == 'generating' then call('HSET', k_attempt(id, job.attempt), 'clock_ms', int(NOW)) end
-    set_status(job, state)
-    return { 3, 0 }
+  if attempt.state == 'failed' then
+    generate(attempt, attempt.prediction_id, 0)
+    call('HDEL', k_attempt(id, job.attempt), 'error', 'failed_in', 'ended_ms')
+    call('HSET', k_attempt(id, job.attempt), 'ask', '1')
+    attempt.state = 'generating'
   end
+  if attempt.state == 'generating' then call('HSET', k_attempt(id, job.attempt), 'clock_ms', int(NOW)) end
+  return attempt.state
 end
-job.attempt, job.seq = int(tonumber(job.attempt) + 1), call('INCR', K_SEQ)
-call('HSET', key, 'attempt', job.attempt, 'seq', job.seq, 'queued_ms', int(NOW))
-set_status(job, 'queued')
-line_push(job)
+
+local status = resume()
+local code = status and 3 or 1
+if mark ~= '' then call('HSET', key, 'retry_mark', mark, 'retry_code', code) end
+if status then
+  set_status(job, status)
+  return { 3, 0 }
+end
+new_attempt(job)
 return { 1, wake() }

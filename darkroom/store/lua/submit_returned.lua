@@ -9,6 +9,7 @@ local from = ARGV[4] == 'absent' and 'unconfirmed' or 'submitting'
 if attempt.state ~= from or attempt.lease ~= ARGV[3] then return -1 end
 local job = load_job(id)
 free_slot(attempt)
+settle_send(attempt)
 if ARGV[4] == 'never_left' then give_back_send(attempt) else end_send(attempt) end
 if ARGV[4] == 'absent' then call('HINCRBY', k_attempt(id, n), 'absent', 1) end
 call('ZREM', K_DUE, due_of(id, n))

@@ -13,7 +13,7 @@ async def test_failed_job_waits_for_a_new_attempt_at_the_end_of_the_line(store: 
     ticket = await store.generating(max_images=2)
     await store.attempts.failed(ticket, FAILED)
     await store.post()
-    assert not (await store.jobs.retry(ticket.job_id)).resumed
+    assert not (await store.jobs.retry(ticket.job_id, fresh=True)).resumed
     view = job_view(await store.read(ticket.job_id))
     assert (view["status"], view["attempt"], view["queue_position"], view["error"]) == ("queued", 2, 2, None)
     assert view["cost"]["spent"] == 0.08

@@ -84,7 +84,7 @@ async def test_answer_after_the_slot_lapsed_takes_a_slot_again(store: Store) -> 
 async def test_listings_without_it_are_counted_and_absence_takes_the_money_back(store: Store) -> None:
     ticket = await store.unconfirmed(max_images=2)
     for listings in (1, 2, 3):
-        absence = await store.attempts.absent(ticket, look_in_ms=1000)
+        absence = await store.absent(ticket, f"listing {listings}")
         assert absence is not None
         assert (absence.listings, absence.absent_before) == (listings, 0)
     assert await store.attempts.returned(ticket, "absent") is Moved.DONE
@@ -94,14 +94,30 @@ async def test_listings_without_it_are_counted_and_absence_takes_the_money_back(
 
 async def test_listings_are_counted_anew_for_each_lost_send(store: Store) -> None:
     ticket = await store.unconfirmed()
-    await store.attempts.absent(ticket, look_in_ms=1000)
+    await store.absent(ticket)
     await store.attempts.returned(ticket, "absent")
     [ticket] = (await store.admit()).tickets
     await store.begin(ticket)
     await store.attempts.unknown(ticket, look_in_ms=0, message="again")
-    absence = await store.attempts.absent(await store.ticket(ticket.job_id), look_in_ms=1000)
+    absence = await store.absent(await store.ticket(ticket.job_id), "a later listing")
     assert absence is not None
     assert (absence.listings, absence.absent_before) == (1, 1)
+
+
+async def test_one_listing_counts_once_however_often_it_is_told(store: Store) -> None:
+    ticket = await store.unconfirmed()
+    for _ in range(3):
+        absence = await store.absent(ticket, "the same")
+        assert absence is not None
+        assert absence.listings == 1
+
+
+async def test_listing_begun_before_the_last_byte_could_have_left_proves_nothing(store: Store) -> None:
+    ticket = await store.unconfirmed()
+    absence = await store.absent(ticket, age_ms=HOUR_MS)
+    assert absence is not None
+    assert absence.listings == 0
+    assert absence.since_last_byte_ms < 0
 
 
 async def test_adoption_settles_an_unconfirmed_submit_only(store: Store) -> None:
@@ -126,7 +142,8 @@ async def test_prediction_belongs_to_one_attempt(store: Store) -> None:
     first, second = await store.unconfirmed(), await store.unconfirmed()
     assert await store.accept(first, "p1", adopted=True) is Moved.DONE
     assert await store.accept(second, "p1", adopted=True) is Moved.FOREIGN
-    assert await store.accept(second, "p1") is Moved.FOREIGN
+    third = await store.generating()
+    assert await store.accept(second, f"p-{third.job_id}") is Moved.FOREIGN
     assert await store.attempts.owners(["p1", "p2"]) == {"p1": f"{first.job_id}:1"}
 
 
@@ -170,7 +187,8 @@ async def test_stale_lease_moves_nothing(store: Store, state: str) -> None:
     for why in ("never_left", "not_now", "absent"):
         assert await attempts.returned(old, why) is Moved.STALE
     assert await attempts.unknown(old, look_in_ms=1, message="") is Moved.STALE
-    assert await attempts.absent(old, look_in_ms=1) is None
+    assert await attempts.absent(old, look_in_ms=1, mark="m", began_ms=1) is None
+    assert await attempts.resumed(old) is Moved.STALE
     assert await attempts.hand_over(old, sources="[]", inference_ms=1, polls=1, wait_ms=1) is None
     assert await attempts.claim_store(old, lease_ms=HOUR_MS) is None
     assert await attempts.save_output(old, 0, "{}") is Moved.STALE
