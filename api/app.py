@@ -19,7 +19,7 @@ from api import errors, openapi
 from api.auth import Authentication, Keyring
 from api.envelope import Envelope
 from api.readiness import Readiness
-from api.routes import deliveries, events, health, jobs, lanes, outputs, status, usage
+from api.routes import deliveries, events, health, jobs, lanes, outputs, resolve, status, usage
 from api.services import Services
 from api.shutdown import on_stop_signal
 from api.wake import Waker
@@ -33,10 +33,13 @@ from darkroom.store.durability import judge_store
 from darkroom.store.room import Room
 from darkroom.store.scripts import Scripts
 from darkroom.telemetry.logs import configure_logging, get_logger
+from darkroom.upstream.client import UpstreamClient
+from darkroom.upstream.session import make_session
 
 BUDGET_RETRY_S = 1.0
 log = get_logger(__name__)
-ROUTERS = (jobs, events, deliveries, outputs, usage, lanes, status, health)
+ROUTERS = (jobs, resolve, events, deliveries, outputs, usage, lanes, status, health)
+UPSTREAM_CONNECTIONS = 8
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -95,6 +98,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
                 waker=waker,
                 readiness=Readiness(redis, bucket),
                 room=room,
+                upstream=await _upstream(settings, stack),
             )
             yield
             watcher.let_go()
@@ -109,6 +113,19 @@ async def _apply_budgets(redis: Redis, caps: dict[str, int]) -> None:
             changed = await Budgets(redis).apply(caps)
     if changed:
         log.warning("budgets.changed", images=caps)
+
+
+async def _upstream(settings: Settings, stack: AsyncExitStack) -> UpstreamClient | None:
+    """Open what operators' calls look at predictions with; None where the ingress has no key."""
+    key = settings.upstream.api_key
+    if key is None:
+        return None
+    return UpstreamClient(
+        session=await stack.enter_async_context(make_session(max_connections=UPSTREAM_CONNECTIONS)),
+        base_url=settings.upstream.base_url,
+        api_key=key.get_secret_value(),
+        submit_timeout_s=settings.upstream.submit_timeout_s,
+    )
 
 
 async def _end(task: "asyncio.Task[None]") -> None:

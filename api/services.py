@@ -15,6 +15,7 @@ from darkroom.storage.bucket import Bucket
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
 from darkroom.store.room import Room, StoreFullError
+from darkroom.upstream.client import UpstreamClient
 from darkroom.webhooks.policy import webhook_policy
 
 SIMULATED_KEY = "simulated"
@@ -32,6 +33,7 @@ class Services:
     waker: Waker
     readiness: Readiness
     room: Room
+    upstream: UpstreamClient | None = None
     jobs: JobStore = field(init=False)
     deliveries: DeliveryStore = field(init=False)
     lanes: LaneStore = field(init=False)

@@ -79,6 +79,18 @@ class ByHand:
 
         self._do(step)
 
+    def leave_open(self, job_id: str) -> None:
+        """Lose the answer to the submit, and find nothing that settles it."""
+        self.submit(job_id)
+
+        async def step(redis: Redis) -> None:
+            attempts = AttemptStore(redis)
+            await attempts.unknown(await self._ticket(redis, job_id), look_in_ms=LEASE_MS, message="reset")
+            error = JobError(code="submit_unconfirmed", message="nobody knows", retryable=False)
+            assert await attempts.failed(await self._ticket(redis, job_id), error) == 1
+
+        self._do(step)
+
     def complete(self, job_id: str, object_keys: list[str]) -> None:
         """Let the prediction that is running complete, with outputs that are said to be at these keys."""
 

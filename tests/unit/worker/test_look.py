@@ -4,7 +4,7 @@ import pytest
 
 from darkroom.store.attempts import Ticket
 from darkroom.timers import DueAttempt
-from darkroom.upstream.outcomes import LookOutcome, NotFound, Unauthorized, Unavailable
+from darkroom.upstream.outcomes import LookOutcome, NotFound, Pending, Prediction, Unauthorized, Unavailable
 from worker.stages.look import NOT_YET_MS, RETENTION_MS, Again, GiveUp, LookRules, TimeOut, decide
 
 RULES = LookRules(poll_min_ms=2_000, poll_max_ms=30_000, timeout_ms=3_600_000, max_attempts=2)
@@ -47,6 +47,14 @@ def test_an_unknown_prediction_is_given_up_after_ten_minutes_and_never_replaced(
     decision = looked(ABSENT, NOT_YET_MS + 1)
     assert isinstance(decision, GiveUp)
     assert decision.max_attempts == 0
+
+
+def test_what_a_retry_asks_about_and_upstream_does_not_know_is_given_up_at_once() -> None:
+    asked = DueAttempt(Ticket("job_1", 1, 1), "generating", "p", 1_000, 3, True, "default", 1_000, 1_000, asked=True)
+    assert isinstance(decide(asked, ABSENT, RULES, now_ms=2_000), GiveUp)
+    decision = decide(asked, Pending(Prediction(id="p", model="m", status="processing")), RULES, now_ms=2_000)
+    assert isinstance(decision, Again)
+    assert decision.resumed
 
 
 def test_upstreams_wish_to_wait_is_honoured() -> None:

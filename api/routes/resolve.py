@@ -1,0 +1,85 @@
+"""`/v1/jobs/{id}/resolve`: operators settle a submit that could not be."""
+
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Request
+from pydantic import Field, StringConstraints, model_validator
+from starlette.responses import Response
+
+from api import schemas
+from api.answers import job_answer, owned_job
+from api.auth import caller_of
+from api.body import parse_body, read_body, require_json
+from api.problems import Problem, invalid, not_found
+from api.services import Services, services_of
+from api.validation import FieldError
+from darkroom.jobs import Job, Strict
+from darkroom.store.jobs import ResolveAction
+from darkroom.telemetry.logs import get_logger
+from darkroom.upstream.outcomes import NotFound, Unauthorized, Unavailable
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+log = get_logger(__name__)
+_EXAMPLE = '{"action": "adopt", "prediction_id": "0b0c…"}'
+
+
+class Resolution(Strict):
+    """What became of a lost submit, as the operator found out."""
+
+    action: ResolveAction = Field(
+        description="`adopt`: that prediction is this job's; `resubmit`: buy it again; `give_up`: leave it failed"
+    )
+    prediction_id: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,200}$")] | None = Field(
+        None, description="With `adopt`: the prediction upstream, such as one of `error.upstream.candidates`"
+    )
+
+    @model_validator(mode="after")
+    def _named_where_it_is_needed(self) -> Self:
+        if (self.action == "adopt") != (self.prediction_id is not None):
+            raise ValueError("prediction_id belongs to the action adopt, and only to that")
+        return self
+
+
+@router.post(
+    "/{job_id}/resolve",
+    response_model=Job,
+    summary="Settle a job that ended submit_unconfirmed",
+    responses=schemas.problems(401, 403, 404, 409, 415, 422, 503),
+    openapi_extra=schemas.body_of(Resolution),
+)
+async def resolve_job(request: Request, job_id: str) -> Response:
+    """Say what became of a submit whose answer was lost: nothing is bought twice unless the operator says so."""
+    services, caller = services_of(request), caller_of(request)
+    caller.require_admin()
+    require_json(request)
+    resolution = parse_body(await read_body(request), Resolution, example=_EXAMPLE)
+    await owned_job(request, job_id)
+    if resolution.prediction_id is not None:
+        await _require_prediction(services, resolution.prediction_id)
+    try:
+        wake = await services.jobs.resolve(
+            job_id, resolution.action, prediction_id=resolution.prediction_id or "", by=f"operator {caller.tenant}"
+        )
+    except KeyError:
+        raise not_found("job") from None
+    log.warning(
+        "job.resolved",
+        job_id=job_id,
+        action=resolution.action,
+        prediction_id=resolution.prediction_id,
+        operator=caller.tenant,
+    )
+    if wake:
+        services.waker.wake()
+    return await job_answer(request, await owned_job(request, job_id))
+
+
+async def _require_prediction(services: Services, prediction_id: str) -> None:
+    """Look whether upstream has it; an ingress without the account's key leaves that to the poller."""
+    if services.upstream is None:
+        return
+    match await services.upstream.look(prediction_id):
+        case NotFound():
+            raise invalid([FieldError(("body", "prediction_id"), "upstream knows no such prediction")])
+        case Unavailable() | Unauthorized() as answer:
+            raise Problem("unavailable", f"the prediction can't be looked at just now: {answer.message}")
