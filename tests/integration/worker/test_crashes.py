@@ -123,15 +123,3 @@ def test_a_second_signal_ends_a_worker_at_once(make_fleet: MakeFleet) -> None:
     worker.signal(signal.SIGTERM)
     assert wait_until(lambda: worker.popen.poll() is not None, 10)
     assert worker.popen.returncode == 128 + signal.SIGTERM
-
-
-def test_a_prediction_that_does_not_say_what_was_asked_is_nobodys(
-    make_fleet: MakeFleet, fresh_simulator: RunningSimulator
-) -> None:
-    fleet = make_fleet(DARKROOM_RECONCILE_WINDOW_SECONDS=3)
-    fresh_simulator.settings(list_input="none")
-    fleet.start_worker()
-    fleet.start_api()
-    job = fleet.wait_for(fleet.submit("a nameless fox [[sim:lost_answer]]"), timeout_s=60)
-    assert (job["status"], job["error"]["code"], job["submits"]) == ("failed", "submit_unconfirmed", 1)
-    assert fresh_simulator.ledger()["totals"]["predictions"] == 1
