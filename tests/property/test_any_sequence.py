@@ -211,7 +211,7 @@ class Everything(Moves):
             self.run(self.timers.lease_due(most=1, look_ms=HOUR_MS, message_ms=HOUR_MS))
 
 
-@pytest.mark.timeout(0 if EXAMPLES > 100 else 90)
+@pytest.mark.timeout(0 if EXAMPLES > 100 else 300)
 def test_any_sequence_of_moves_leaves_the_store_whole(redis_url: str) -> None:
     """Hypothesis looks for a sequence that loses a job, leaks a slot, spends twice or tells an untruth."""
     machine = type("Everything", (Everything,), {"url": redis_url})
