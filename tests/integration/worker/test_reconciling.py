@@ -86,7 +86,7 @@ def test_a_list_that_cannot_be_read_proves_nothing(make_fleet: MakeFleet, fresh_
     fleet = started(make_fleet, DARKROOM_LANE_PROBE_SECONDS=1)
     fault = fresh_simulator.fault("error_before", call="list")
     job_id = fleet.submit("an unlisted fox [[sim:lost_answer]]")
-    wait_until(lambda: fresh_simulator.stats()["calls"].get("list", 0) >= 6, what="lists were asked for")
+    wait_until(lambda: fresh_simulator.stats()["requests"]["list"] >= 6, what="lists were asked for")
     assert fleet.job(job_id)["status"] == "unconfirmed"
     fresh_simulator.clear_faults(fault)
     job = fleet.wait_for(job_id)
@@ -144,4 +144,4 @@ def test_thousands_of_lost_sends_are_settled_by_few_listings(
     ended = fleet.wait_for_all(jobs, timeout_s=80)
     assert {(job["status"], job["submits"]) for job in ended} == {("completed", 1)}
     assert fresh_simulator.ledger()["totals"]["predictions"] == 150
-    assert fresh_simulator.stats()["calls"]["list"] < 60
+    assert fresh_simulator.stats()["requests"]["list"] < 60
