@@ -10,7 +10,7 @@ UPGRADE ?= --upgrade
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test lint types imports suite lock settings bench clean
+.PHONY: help setup run test lint types imports suite lock settings bench chaos clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{split($$1, name, ":"); printf "  %-10s %s\n", name[1], $$2}'
@@ -47,6 +47,9 @@ suite: $(VENV)/.ready
 
 bench: $(VENV)/.ready ## run the benchmarks; the table goes to bench/results/
 	@$(BIN)/python -m bench
+
+chaos: $(VENV)/.ready ## kill everything at random for minutes and judge what is left (CHAOS_ARGS="--seed 1 --seed 2")
+	@$(BIN)/python -m tests.chaos.storm $(CHAOS_ARGS)
 
 settings: $(VENV)/.ready ## write docs/settings.md and .env.example from the settings classes
 	@$(BIN)/python -m deploy.settings_reference

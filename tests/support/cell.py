@@ -47,9 +47,9 @@ class Cell:
     ttl_ms: dict[str, int]
 
     @classmethod
-    def read(cls, client: "redis.Redis") -> "Cell":
-        """Read it all; meant for the small stores of tests."""
-        names = sorted(str(name) for name in client.keys("*"))
+    def read(cls, client: "redis.Redis", *, match: str = "*") -> "Cell":
+        """Read it all; meant for the small stores of tests. `match` leaves out keys of others, such as the broker's."""
+        names = sorted(str(name) for name in client.keys(match))
         pipe = client.pipeline(transaction=True)
         for name in names:
             pipe.type(name)
