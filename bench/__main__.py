@@ -1,18 +1,22 @@
 """`python -m bench [measurement …]`: run the measurements (default: all) and write the table."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench import latency, memory, startup
+from bench import fairness, latency, limiter, memory, scale, startup
 from bench.figures import BenchError, Outcome
 from bench.machine import ROOT, surroundings
 from bench.results import save, write_table
 
 Measurement = Callable[[], Outcome]
-NAMES = ("latency", "memory", "startup")
+NAMES = (
+    "latency", "memory", "startup", "fairness", "scale",
+    "limiter_rate", "limiter_late_answers", "limiter_concurrency",
+)  # fmt: skip
 
 
 def main(
@@ -54,6 +58,11 @@ def _full(jobs: int, rates: list[float] | None, inferences: list[str] | None) ->
         "latency": lambda: latency.run(cases),
         "memory": lambda: memory.run(memory.Load()),
         "startup": lambda: startup.run(startup.Starts()),
+        "fairness": lambda: fairness.run("fairness", [fairness.CONCURRENCY_BINDS, fairness.RATE_BINDS]),
+        "scale": lambda: scale.run(scale.Depths()),
+        "limiter_rate": lambda: limiter.run("limiter_rate", limiter.RATE_BINDS),
+        "limiter_late_answers": lambda: limiter.run("limiter_late_answers", limiter.LATE_ANSWERS),
+        "limiter_concurrency": lambda: limiter.run("limiter_concurrency", limiter.CONCURRENCY_BINDS),
     }
 
 
@@ -62,7 +71,23 @@ def _quick() -> dict[str, Measurement]:
         "latency": lambda: latency.run([latency.Case(5, 20.0, 0.1, 0.2, image_bytes=20_000, poll_min_s=0.1)]),
         "memory": lambda: memory.run(memory.Load(jobs=2, images=3, image_bytes=500_000, poll_min_s=0.1)),
         "startup": lambda: startup.run(startup.Starts(stack=1, processes=0)),
+        "fairness": lambda: fairness.run(
+            "fairness", [replace(fairness.CONCURRENCY_BINDS, giant=50, singles=2, inference_s=0.3, poll_min_s=0.1)]
+        ),
+        "scale": lambda: scale.run(scale.Depths(depths=(100, 200), tenants=5, calls=64, admit_at_once=16)),
+        **{
+            name: _quick_limiter(name, case)
+            for name, case in (
+                ("limiter_rate", limiter.RATE_BINDS),
+                ("limiter_late_answers", limiter.LATE_ANSWERS),
+                ("limiter_concurrency", limiter.CONCURRENCY_BINDS),
+            )
+        },
     }
+
+
+def _quick_limiter(name: str, case: limiter.Case) -> Measurement:
+    return lambda: limiter.run(name, replace(case, seconds=4.0, warm_up_s=1.0, poll_min_s=0.2))
 
 
 def _range(text: str) -> tuple[float, float]:

@@ -1,10 +1,10 @@
-"""A fleet of real processes: Valkey that syncs every write, an S3 server, the simulator, one API, one worker.
+"""A fleet of real processes: Valkey that syncs every write, an S3 server, the simulator, one API, one worker or more.
 
 Only the webhook receiver and the load run in the benchmark's own process.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +29,20 @@ START_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The running processes and what the load needs to reach them."""
+    """The running processes and what the load needs to reach them. `worker` is the first of `workers`."""
 
     redis: "redis.Redis"
+    redis_url: str
     simulator: SimulatorProcess
-    worker: ServiceProcess
+    workers: tuple[ServiceProcess, ...]
     api: ServiceProcess
     receiver: Receiver
     api_url: str
+
+    @property
+    def worker(self) -> ServiceProcess:
+        """The worker, where there is one."""
+        return self.workers[0]
 
     @property
     def headers(self) -> dict[str, str]:
@@ -49,7 +55,7 @@ class Fleet:
 
     def complaints(self) -> Counter[str]:
         """Count what the service has warned of so far: it often explains an outlier."""
-        return self.worker.complaints() + self.api.complaints()
+        return sum((process.complaints() for process in (*self.workers, self.api)), Counter())
 
     def attempt(self, job_id: str) -> dict[str, str]:
         """Read the record of a job's first attempt: its moments in Unix milliseconds by Redis' clock."""
@@ -58,10 +64,17 @@ class Fleet:
 
 
 @contextmanager
-def running_fleet(scratch: Path, *, simulator: dict[str, Any], poll_min_s: float) -> Iterator[Fleet]:
-    """Start everything and wait until it can work; the worker is ready when it consumes, not when it breathes.
+def running_fleet(
+    scratch: Path,
+    *,
+    simulator: dict[str, Any],
+    poll_min_s: float,
+    workers: int = 1,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Fleet]:
+    """Start everything and wait until it can work; a worker is ready when it consumes, not when it breathes.
 
-    `simulator` holds its settings; `poll_min_s` is the service's own, all others keep their defaults.
+    `simulator` holds its settings; `poll_min_s` and `settings` are the service's own, all others keep their defaults.
     """
     with ExitStack() as stack:
         valkey = stack.enter_context(embedded_valkey(scratch / "valkey"))
@@ -70,13 +83,21 @@ def running_fleet(scratch: Path, *, simulator: dict[str, Any], poll_min_s: float
         receiver = stack.enter_context(running_receiver())
         client = stack.enter_context(redis.Redis.from_url(valkey.url, decode_responses=True))
         env = environment(valkey.url, s3, upstream.url) | {"DARKROOM_POLL_MIN_SECONDS": str(poll_min_s)}
+        env |= settings or {}
         port = free_port()
-        worker = start_in(stack, "worker", "worker", "--name", "bench", scratch=scratch, env=env)
+        names = ["worker", *(f"worker-{number}" for number in range(2, workers + 1))]
+        started = tuple(
+            start_in(stack, name, "worker", "--name", f"bench-{name}", scratch=scratch, env=env) for name in names
+        )
         api = start_in(stack, "api", "api", "--port", str(port), scratch=scratch, env=env)
         api_url = f"http://127.0.0.1:{port}"
-        wait_for(lambda: consumes(worker, client), START_TIMEOUT_S, what="the worker to consume")
+        wait_for(
+            lambda: all(consumes(worker, client, workers) for worker in started),
+            START_TIMEOUT_S,
+            what="the workers to consume",
+        )
         wait_for(lambda: answers(api, api_url), START_TIMEOUT_S, what="the api to be ready")
-        yield Fleet(client, upstream, worker, api, receiver, api_url)
+        yield Fleet(client, valkey.url, upstream, started, api, receiver, api_url)
 
 
 def breathes(worker: ServiceProcess, client: "redis.Redis") -> bool:
@@ -86,11 +107,11 @@ def breathes(worker: ServiceProcess, client: "redis.Redis") -> bool:
     return any(orjson.loads(sign)["pid"] == worker.popen.pid for sign in signs.values())
 
 
-def consumes(worker: ServiceProcess, client: "redis.Redis") -> bool:
-    """Say whether the worker, the only one here, waits for messages: a client of Valkey that is in BRPOP."""
+def consumes(worker: ServiceProcess, client: "redis.Redis", workers: int = 1) -> bool:
+    """Say whether the workers, of which this is one, wait for messages: each has a client of Valkey in BRPOP."""
     worker.must_run()
     connections: list[dict[str, str]] = client.client_list()
-    return any(connection["cmd"] == "brpop" for connection in connections)
+    return sum(connection["cmd"] == "brpop" for connection in connections) >= workers
 
 
 def answers(api: ServiceProcess, api_url: str, path: str = "/readyz") -> bool:
