@@ -27,7 +27,8 @@ class Case:
     """A backlog of mixed jobs on an account; `answer_s` is how late upstream answers a submit."""
 
     name: str
-    inference_s: float
+    inference_min_s: float
+    inference_max_s: float
     answer_s: float = 0.0
     images_per_minute: int = 120
     max_concurrency: int = 6
@@ -54,9 +55,9 @@ class Run:
     complaints: dict[str, int]
 
 
-RATE_BINDS = Case("the rate binds", inference_s=2.0)
-LATE_ANSWERS = Case("the rate binds, submits answered after 2.5 s", inference_s=2.0, answer_s=2.5)
-CONCURRENCY_BINDS = Case("the concurrency binds", inference_s=20.0)
+RATE_BINDS = Case("the rate binds", 1.5, 2.5)
+LATE_ANSWERS = Case("the rate binds, submits answered after 2.5 s", 1.5, 2.5, answer_s=2.5)
+CONCURRENCY_BINDS = Case("the concurrency binds", 15.0, 25.0)
 
 
 def run(name: str, case: Case) -> Outcome:
@@ -73,8 +74,8 @@ def run(name: str, case: Case) -> Outcome:
 
 def _watch(case: Case, scratch: Path) -> Run:
     simulator = {
-        "inference_min_s": case.inference_s,
-        "inference_max_s": case.inference_s,
+        "inference_min_s": case.inference_min_s,
+        "inference_max_s": case.inference_max_s,
         "images_per_minute": case.images_per_minute,
         "max_concurrency": case.max_concurrency,
         "image_bytes": 20_000,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from darkroom.cli import processes, settings
+from darkroom.cli import lane, processes, settings
 
 app = typer.Typer(
     name="darkroom",
@@ -39,3 +39,4 @@ def version() -> None:
 
 processes.add_to(app)
 settings.add_to(app)
+lane.add_to(app)

@@ -16,10 +16,14 @@ from bench.receiver import Receiver
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run every measurement on next to nothing."""
     folder = tmp_path_factory.mktemp("results")
-    command = [sys.executable, "-m", "bench", "--quick", "--out", str(folder)]
+    _bench(folder, "latency", "memory", "startup")
+    return folder
+
+
+def _bench(folder: Path, *names: str) -> None:
+    command = [sys.executable, "-m", "bench", "--quick", "--out", str(folder), *names]
     done = subprocess.run(command, capture_output=True, text=True, timeout=80)
     assert done.returncode == 0, done.stderr
-    return folder
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
@@ -54,6 +58,30 @@ def test_every_result_says_where_and_on_what_it_was_measured(results: Path) -> N
 def test_the_table_shows_every_measurement(results: Path) -> None:
     table = (results / "latest.md").read_text()
     assert [line for line in table.splitlines() if line.startswith("## ")] == ["## latency", "## memory", "## startup"]
+
+
+def test_limiter_says_what_upstream_saw_of_a_backlog(tmp_path: Path) -> None:
+    _bench(tmp_path, "limiter_rate")
+    figures = {item["what"]: item["values"][0] for item in _read(tmp_path, "limiter_rate")["figures"]}
+    assert 0 < figures["most images in any 60 s"] <= 120
+    assert 0 < figures["most in flight"] <= 6
+    assert figures["refused with 429"] == 0
+    assert len(_read(tmp_path, "limiter_rate")["raw"]) == figures["predictions"] > 0
+
+
+def test_fairness_times_single_jobs_on_an_empty_line_and_behind_a_giant(tmp_path: Path) -> None:
+    _bench(tmp_path, "fairness")
+    alone, behind = [item["values"] for item in _read(tmp_path, "fairness")["figures"]]
+    assert len(alone) == len(behind) == 2
+    assert min(*alone, *behind) > 0
+
+
+def test_scale_times_every_script_at_every_depth(tmp_path: Path) -> None:
+    _bench(tmp_path, "scale")
+    result = _read(tmp_path, "scale")
+    assert {item["case"] for item in result["figures"]} == {"100 waiting", "200 waiting"}
+    assert {"enqueue", "cancel", "expire", "admit, a job"} <= {item["what"] for item in result["figures"]}
+    assert all(item["values"][0] > 0 for item in result["figures"])
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
