@@ -5,6 +5,9 @@ import pytest
 from darkroom.errors import ConfigurationError
 from darkroom.settings import load_settings
 
+TWO_FORMS = "must be one amount in USD, or tenant:amount pairs such as acme:50,*:100"
+AMOUNTS = "an amount must be 0.04 USD (one image) to 1,000,000,000 USD; leave it out for no budget"
+
 
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
@@ -14,6 +17,17 @@ from darkroom.settings import load_settings
         ("WAVESPEED_TIER", "iron", "must be one of 'bronze', 'silver', 'gold' or 'ultra'"),
         ("DARKROOM_POLL_MIN_SECONDS", "soon", "must be a number"),
         ("DARKROOM_WEBHOOK_RETRY_SCHEDULE", "soon,later", "must be a number"),
+        ("DARKROOM_DAILY_BUDGET_USD", "much", "an amount must be a number of USD, such as 50 or 12.50"),
+        ("DARKROOM_DAILY_BUDGET_USD", "acme:NaN", "an amount must be a number of USD, such as 50 or 12.50"),
+        ("DARKROOM_DAILY_BUDGET_USD", "acme:1,50", TWO_FORMS),
+        ("DARKROOM_DAILY_BUDGET_USD", "acme:1,:2", TWO_FORMS),
+        ("DARKROOM_DAILY_BUDGET_USD", "acme:1, acme:2", "names a tenant twice"),
+        ("DARKROOM_DAILY_BUDGET_USD", "0", AMOUNTS),
+        ("DARKROOM_DAILY_BUDGET_USD", "acme:-5", AMOUNTS),
+        ("DARKROOM_BATCH_BUDGET_USD", "0.03", AMOUNTS),
+        ("DARKROOM_BATCH_BUDGET_USD", "Infinity", "must be a number"),
+        ("DARKROOM_BATCH_BUDGET_USD", "lots", "must be a number"),
+        ("DARKROOM_ON_BUDGET", "stop", "must be one of 'wait' or 'refuse'"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(

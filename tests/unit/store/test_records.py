@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from darkroom.ids import new_id
-from darkroom.jobs import JobRequest
+from darkroom.jobs import Job, JobRequest
 from darkroom.store.attempts import Ticket
 from darkroom.store.records import JobRecord, pairs, status_changes
 from darkroom.store.view import REQUEST_DEFAULTS, WEBHOOK_DEFAULTS, iso, job_view, request_view
@@ -53,9 +53,9 @@ def test_history_is_read_in_order() -> None:
 
 def test_snapshot_without_attempt_and_late_outputs_is_read() -> None:
     """So cjson writes empty tables, and so events of the release before are."""
-    for text in ('{"job":["a","1"],"attempt":{},"late":{}}', '{"job":["a","1"],"attempt":{}}'):
+    for text in ('{"job":["a","1"],"attempt":{},"late":{},"earlier":{}}', '{"job":["a","1"],"attempt":{}}'):
         read = JobRecord.from_snapshot("job_1", text)
-        assert (read.job, read.attempt, read.late) == ({"a": "1"}, {}, {})
+        assert (read.job, read.attempt, read.late, read.earlier) == ({"a": "1"}, {}, {}, {})
 
 
 def test_defaults_of_the_view_are_those_of_the_request() -> None:
@@ -90,6 +90,66 @@ def test_late_outputs_stand_apart_and_name_their_attempt() -> None:
 def test_money_is_shown_to_the_cent() -> None:
     cost = job_view(record({"images": "15", "spent_images": "45"}))["cost"]
     assert (cost["estimated"], cost["spent"], cost["images_requested"]) == (0.6, 1.8, 15)
+
+
+FAILURE = '{"code":"upstream_failed","message":"%s","retryable":true,"upstream":{"code":5000}}'
+
+
+def test_every_attempt_is_shown_with_what_it_cost() -> None:
+    first = {"state": "failed", "prediction_id": "p1", "sends": "2", "spent_images": "3", "submitted_ms": "1000"}
+    first |= {"ended_ms": "5000", "error": FAILURE % ("x" * 400)}
+    second = {"state": "generating", "prediction_id": "p2", "sends": "1", "spent_images": "3", "submitted_ms": "6000"}
+    job = {"status": "generating", "spent_images": "6", "submits": "3"}
+    view = job_view(record(job, second, earlier={1: first}))
+    Job.model_validate(view | {"request": view["request"] | {"prompt": "x"}})
+    assert view["attempts"] == [
+        {
+            "attempt": 1,
+            "status": "failed",
+            "prediction_id": "p1",
+            "submits": 2,
+            "spent": 0.12,
+            "submitted_at": "1970-01-01T00:00:01.000Z",
+            "finished_at": "1970-01-01T00:00:05.000Z",
+            "error": {"code": "upstream_failed", "message": "x" * 300},
+        },
+        {
+            "attempt": 2,
+            "status": "generating",
+            "prediction_id": "p2",
+            "submits": 1,
+            "spent": 0.12,
+            "submitted_at": "1970-01-01T00:00:06.000Z",
+            "finished_at": None,
+            "error": None,
+        },
+    ]
+    assert sum(item["spent"] for item in view["attempts"]) == view["cost"]["spent"]
+    assert sum(item["submits"] for item in view["attempts"]) == view["submits"]
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "shown"),
+    [
+        ("queued", "", "queued"),
+        ("queued", "admitted", "queued"),
+        ("unconfirmed", "unconfirmed", "unconfirmed"),
+        ("canceled", "", "canceled"),
+        ("expired", "queued", "expired"),
+        ("canceled", "generating", "generating"),
+        ("failed", "done", "completed"),
+    ],
+)
+def test_attempt_that_was_never_sent_ended_as_its_job_did(status: str, state: str, shown: str) -> None:
+    job = {"status": status, "attempt": "1", "finished_ms": "9000"}
+    [attempt] = job_view(record(job, {"state": state} if state else {}))["attempts"]
+    assert (attempt["status"], attempt["spent"]) == (shown, 0)
+    assert (attempt["finished_at"] is not None) == (shown in ("canceled", "expired"))
+
+
+def test_error_of_an_attempt_that_goes_on_after_all_is_not_shown() -> None:
+    attempt = {"state": "storing", "error": FAILURE % "x"}
+    assert job_view(record({"status": "storing"}, attempt))["attempts"][-1]["error"] is None
 
 
 def test_times_are_utc_with_milliseconds() -> None:
