@@ -21,6 +21,7 @@ from darkroom.store.connection import connect
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.room import Room
 from darkroom.store.scripts import Scripts
+from darkroom.telemetry.logs import get_logger
 from darkroom.timers import Timers
 from darkroom.upstream.client import UpstreamClient
 from darkroom.upstream.session import make_session
@@ -28,6 +29,7 @@ from worker.leases import Leases
 from worker.outputs import OutputSession
 from worker.publisher import Publisher
 
+log = get_logger(__name__)
 COPIES_AT_ONCE = 32
 STORES_AT_ONCE = 32
 LOOKS_AT_ONCE = 256
@@ -144,5 +146,6 @@ async def open_context(settings: Settings, app: Celery) -> Context:
         max_concurrency=settings.upstream.max_concurrency,
         rate_cost=settings.upstream.rate_cost,
     )
-    await Budgets(redis).apply(settings.service.caps)
+    if await Budgets(redis).apply(settings.service.caps):
+        log.warning("budgets.changed", images=settings.service.caps)
     return context

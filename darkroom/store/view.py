@@ -28,7 +28,7 @@ REQUEST_DEFAULTS: dict[str, Any] = {
 _ATTEMPT_STATUSES = {"": "queued", "admitted": "queued", "done": "completed"}
 """What an attempt's owner calls its state, where that is another word."""
 
-LONGEST_MESSAGE = 300
+LONGEST_MESSAGE = 120
 """Of an attempt's error in the list of attempts; the job's own error is shown whole."""
 
 WEBHOOK_DEFAULTS: dict[str, Any] = {"url": "", "events": None}

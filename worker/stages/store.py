@@ -201,9 +201,12 @@ async def _describe(ctx: Context, claim: StoreClaim) -> Stored | Later:
 
 def _as_finished(record: JobRecord, claim: StoreClaim, finished_ms: int) -> JobRecord:
     """Show the job, as it is now, as it will be once the completing script has run."""
-    number, stored = claim.ticket.attempt, claim.record.attempt | {"stored_ms": str(finished_ms)}
-    if record.attempt_number != number or record.status in ("failed", "canceled", "expired"):
-        return replace(record, late=record.late | {number: stored})
+    number, stored = claim.ticket.attempt, claim.record.attempt | {"state": "done", "stored_ms": str(finished_ms)}
+    late = record.late | {number: stored}
+    if record.attempt_number != number:
+        return replace(record, late=late, earlier=record.earlier | {number: stored})
+    if record.status in ("failed", "canceled", "expired"):
+        return replace(record, late=late, attempt=stored)
     if record.status == "completed":
         return record
     return replace(record, job=record.job | {"status": "completed", "finished_ms": str(finished_ms)}, attempt=stored)

@@ -11,7 +11,6 @@ local job = load_job(id)
 free_slot(attempt)
 add_unstored(job.images)
 discount_refund(job, attempt)
-discount_refund(job, attempt)
 local lease = call('HINCRBY', k_attempt(id, n), 'lease', 1)
 call('HSET', k_attempt(id, n), 'state', 'storing', 'sources', ARGV[4], 'inference_ms', ARGV[5], 'polls', ARGV[6],
   'storing_ms', int(NOW))

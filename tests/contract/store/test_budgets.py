@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from darkroom.jobs import JobRequest
+from darkroom.jobs import JobError, JobRequest
 from darkroom.line.lanes import DEFAULT_LANE
 from darkroom.store import keys
 from darkroom.store.attempts import Moved, Ticket
@@ -240,6 +240,27 @@ async def test_replacement_is_charged_like_any_attempt(store: Store) -> None:
     view = job_view(await store.read(ticket.job_id))
     assert (view["status"], view["held"], view["attempt"]) == ("queued", "budget", 2)
     assert (store.usage()["charged_images"], store.usage()["refundable_images"]) == (3, 3)
+
+
+async def test_what_upstream_failed_is_refundable_once_and_not_what_it_lost_or_made_after_all(store: Store) -> None:
+    ticket = await store.generating(max_images=3)
+    pass_midnight(store.client)
+    await store.attempts.failed(ticket, FAILED)
+    assert store.usage(days_ago=1)["refundable_images"] == 3
+    await store.jobs.retry(ticket.job_id)  # asks upstream once more before it buys again
+    again = await store.ticket(ticket.job_id, 1)
+    await store.attempts.failed(again, FAILED)
+    assert store.usage(days_ago=1)["refundable_images"] == 3
+    await store.jobs.cancel(ticket.job_id)
+    second = await store.generating(max_images=2)
+    await store.attempts.failed(second, JobError(code="output_unavailable", message="unknown", retryable=True))
+    assert store.usage().get("refundable_images", 0) == 0
+    third = await store.generating(max_images=4)
+    await store.attempts.failed(third, FAILED)
+    assert store.usage()["refundable_images"] == 4
+    await store.jobs.retry(third.job_id)
+    await store.hand_over(await store.ticket(third.job_id, 1))
+    assert store.usage()["refundable_images"] == 0
 
 
 @pytest.mark.parametrize("refuse", [False, True])
