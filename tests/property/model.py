@@ -105,7 +105,7 @@ class ModelJob:
             return STALE
         if owner is not None and owner[1] is item:
             return NOTHING if item.prediction == prediction else -4
-        latest = send == item.sends
+        latest = 0 < send == item.sends
         if adopted and not (item.state == "unconfirmed" and latest):
             return STALE if owner is None else -3
         if owner is not None and (adopted or not owner[0].disown(owner[1], prediction)):

@@ -78,15 +78,19 @@ local function line_remove(job)
   return true
 end
 
--- The job whose turn it is.
-local function line_head()
-  local tenant = call('ZRANGE', K_TURNS, 0, 0)[1]
-  if not tenant then return nil end
+-- The job that a tenant sends when it has its turn.
+local function tenant_head(tenant)
   for _, priority in ipairs(PRIORITIES) do
     local batch = call('ZRANGE', k_flows(tenant, priority), 0, 0)[1]
     if batch then return call('ZRANGE', k_flow(tenant, batch, priority), 0, 0)[1] end
   end
   return nil
+end
+
+-- The job whose turn it is.
+local function line_head()
+  local tenant = call('ZRANGE', K_TURNS, 0, 0)[1]
+  return tenant and tenant_head(tenant)
 end
 
 local function wake()

@@ -90,19 +90,24 @@ local function hold_batch(tenant, batch)
 end
 
 local function exceeds_batch(job)
+  if job.batch == '-' then return false end
   local batch = fields(k_batch(job.batch), 'cap_images', 'charged_images')
   local cap = tonumber(batch.cap_images or call('HGET', K_CAPS, ':batch') or nil)
   return cap ~= nil and tonumber(batch.charged_images or 0) + job.images > cap
 end
 
+local function exceeds_day(job)
+  local cap = cap_of(job.tenant)
+  return cap ~= nil and charged_today(job.tenant) + job.images > cap
+end
+
 -- Takes who can't pay for the job at its turn out of the rotation: the batch, or the tenant. -> whether it did
 local function hold_over_budget(job)
-  if job.batch ~= '-' and exceeds_batch(job) then
+  if exceeds_batch(job) then
     hold_batch(job.tenant, job.batch)
     return true
   end
-  local cap = cap_of(job.tenant)
-  if cap and charged_today(job.tenant) + job.images > cap then
+  if exceeds_day(job) then
     hold_tenant(job.tenant)
     return true
   end
@@ -122,26 +127,33 @@ local function next_payable()
   return nil, true
 end
 
+-- Gives a held tenant its turn back, unless its next job still can't be paid for.
 local function release_tenant(tenant)
+  local id = tenant_head(tenant)
+  local job = id and load_job(id)
+  if job and exceeds_day(job) and not exceeds_batch(job) then
+    due_in('h:' .. tenant, cap_resets_in_ms())
+    return
+  end
   call('ZREM', K_DUE, 'h:' .. tenant)
   call('HDEL', K_HELD, tenant)
-  for _, priority in ipairs(PRIORITIES) do
-    if call('EXISTS', k_flows(tenant, priority)) == 1 then
-      enter(K_TURNS, K_LEFT, tenant)
-      return
-    end
-  end
+  if job then enter(K_TURNS, K_LEFT, tenant) end
 end
 
+-- Gives a held batch its place back, unless its next job still can't be paid for; nothing but a change lets it go.
 local function release_batch(batch)
   call('ZREM', K_DUE, 'b:' .. batch)
   local tenant = call('HGET', K_HELD_BATCHES, batch)
   if not tenant then return end
-  call('HDEL', K_HELD_BATCHES, batch)
+  local waiting = {}
   for _, priority in ipairs(PRIORITIES) do
-    if call('EXISTS', k_flow(tenant, batch, priority)) == 1 then
-      enter(k_flows(tenant, priority), k_left_flows(tenant, priority), batch)
-      if not is_held(tenant) then enter(K_TURNS, K_LEFT, tenant) end
-    end
+    local id = call('ZRANGE', k_flow(tenant, batch, priority), 0, 0)[1]
+    if id and #waiting == 0 and exceeds_batch(load_job(id)) then return end
+    if id then waiting[#waiting + 1] = priority end
   end
+  call('HDEL', K_HELD_BATCHES, batch)
+  for _, priority in ipairs(waiting) do
+    enter(k_flows(tenant, priority), k_left_flows(tenant, priority), batch)
+  end
+  if #waiting > 0 and not is_held(tenant) then enter(K_TURNS, K_LEFT, tenant) end
 end

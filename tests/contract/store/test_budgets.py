@@ -11,6 +11,7 @@ from darkroom.store import keys
 from darkroom.store.attempts import Moved, Ticket
 from darkroom.store.jobs import BudgetError
 from darkroom.store.view import job_view
+from tests.support.conservation import broken_rules
 from tests.support.money import pass_midnight
 from tests.support.stores import FAILED, Store
 
@@ -97,8 +98,9 @@ async def test_timer_that_goes_off_early_changes_nothing(store: Store) -> None:
     waiting = await store.post()
     await ids(store)
     await store.sweep("h:a")
-    assert await ids(store) == []
     assert (await store.read(waiting)).held == "budget"
+    assert int(store.cell().at(keys.DUE)["h:a"]) % DAY_MS == 0
+    assert await ids(store) == []
 
 
 async def _unadmitted(store: Store, ticket: Ticket) -> None:
@@ -318,6 +320,38 @@ async def test_batch_without_budget_left_waits_and_the_tenants_other_jobs_go_on(
     assert await ids(store) == [another]
 
 
+async def test_tenant_whose_only_batch_is_held_lets_the_next_tenant_go(store: Store) -> None:
+    first, _ = await batch_of(store, 2, 2, cap=3)
+    other = await store.post("b", priority="low")
+    assert set(await ids(store)) == {first, other}
+    later = await store.post("b")
+    assert await ids(store) == [later]
+
+
+async def test_job_that_comes_back_into_a_held_batch_does_not_bring_it_back_by_itself(store: Store) -> None:
+    await batch_of(store, 2, 2, 2, cap=4)
+    tickets = (await store.admit()).tickets
+    assert await ids(store) == []
+    await store.attempts.unadmit(tickets[:1])
+    assert broken_rules(store.cell()) == []
+    assert "batch_1" in store.cell().at(keys.HELD_BATCHES)
+    await store.sweep()
+    store.pass_the_window()
+    assert await ids(store) == [tickets[0].job_id]
+
+
+async def test_late_answer_to_a_send_that_was_taken_back_is_charged_after_all(store: Store) -> None:
+    await store.budgets.apply({"a": 3})
+    ticket = await store.unconfirmed(max_images=3)
+    await store.attempts.returned(ticket, "absent")
+    assert store.usage()["charged_images"] == 0
+    assert await store.accept(ticket, "p-late") is Moved.DONE
+    assert (store.usage()["charged_images"], await store.spent(ticket.job_id)) == (3, 3)
+    await store.post()
+    store.pass_the_window()
+    assert await ids(store) == []
+
+
 async def test_batch_goes_on_when_money_is_given_back(store: Store) -> None:
     first, second = await batch_of(store, 2, 2, cap=3)
     [ticket] = (await store.admit()).tickets
@@ -350,8 +384,11 @@ async def test_batch_and_its_tenant_can_both_be_held(store: Store) -> None:
     assert await ids(store) == []
     held = store.cell()
     assert (set(held.at(keys.HELD)), set(held.at(keys.HELD_BATCHES))) == ({"a"}, {"batch_1"})
-    await store.sweep("b:batch_1")  # the batch's timer gives it its place, not its tenant's turn
-    assert await ids(store) == []
+    store.client.hset(keys.batch("batch_1"), "cap_images", 9)
+    await store.sweep("b:batch_1")  # gives the batch its place, not its tenant the turn
+    assert broken_rules(store.cell()) == []
+    assert set(await store.budgets.held()) == {"a"}
     await store.jobs.cancel(first)
     await store.sweep()
+    store.pass_the_window()
     assert await ids(store) == [second]
