@@ -50,13 +50,18 @@ LONGEST_PAUSE_S = 5.0
 """Upstream naming a longer pause than this ends the tries; the caller has a timer for such waits."""
 
 
+def fingerprint_of_key(api_key: str) -> str:
+    """Name a key without telling it: what a lost send was made with must be what it is looked for with."""
+    return hashlib.sha256(b"darkroom upstream key\0" + api_key.encode()).hexdigest()[:12]
+
+
 class UpstreamClient:
     """Calls one account; safe to share between any number of coroutines of one loop."""
 
     def __init__(self, *, session: aiohttp.ClientSession, base_url: str, api_key: str, submit_timeout_s: float) -> None:
         self._calls = Calls(session=session, base_url=base_url, api_key=api_key)
         self._submit_timeout_s = submit_timeout_s
-        self.key_fingerprint = hashlib.sha256(b"darkroom upstream key\0" + api_key.encode()).hexdigest()[:12]
+        self.key_fingerprint = fingerprint_of_key(api_key)
 
     def submit_deadline_s(self, submission: Submission) -> float:
         """Give the longest that `submit` can take, connecting included."""
