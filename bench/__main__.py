@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from bench import fairness, latency, limiter, memory, scale, startup
+from bench import fairness, latency, limiter, memory, reconcile, scale, startup
 from bench.figures import BenchError, Outcome
 from bench.machine import ROOT, surroundings
 from bench.results import save, write_table
 
 Measurement = Callable[[], Outcome]
 NAMES = (
-    "latency", "memory", "startup", "fairness", "scale",
+    "latency", "memory", "startup", "fairness", "scale", "reconcile",
     "limiter_rate", "limiter_late_answers", "limiter_concurrency",
 )  # fmt: skip
 
@@ -60,6 +60,7 @@ def _full(jobs: int, rates: list[float] | None, inferences: list[str] | None) ->
         "startup": lambda: startup.run(startup.Starts()),
         "fairness": lambda: fairness.run("fairness", [fairness.CONCURRENCY_BINDS, fairness.RATE_BINDS]),
         "scale": lambda: scale.run(scale.Depths()),
+        "reconcile": lambda: reconcile.run(reconcile.Losses()),
         "limiter_rate": lambda: limiter.run("limiter_rate", limiter.RATE_BINDS),
         "limiter_late_answers": lambda: limiter.run("limiter_late_answers", limiter.LATE_ANSWERS),
         "limiter_concurrency": lambda: limiter.run("limiter_concurrency", limiter.CONCURRENCY_BINDS),
@@ -75,6 +76,7 @@ def _quick() -> dict[str, Measurement]:
             "fairness", [replace(fairness.CONCURRENCY_BINDS, giant=50, singles=2, inference_s=0.3, poll_min_s=0.1)]
         ),
         "scale": lambda: scale.run(scale.Depths(depths=(100, 200), tenants=5, calls=64, admit_at_once=16)),
+        "reconcile": lambda: reconcile.run(reconcile.Losses(jobs=20, window_s=2)),
         **{
             name: _quick_limiter(name, case)
             for name, case in (

@@ -71,7 +71,8 @@ local function emit(job, kind)
   call('HSET', k_event(event_id), 'v', SCHEMA, 'type', kind, 'at_ms', int(NOW), 'job', job.id, 'tenant', job.tenant,
     'record', snapshot(job))
   call('HSET', k_delivery(delivery_id), 'v', SCHEMA, 'event', event_id, 'type', kind, 'job', job.id, 'tenant', job.tenant,
-    'url', webhook.url, 'status', 'pending', 'tries', 0, 'lease', 0, 'ttl_ms', job.ttl_ms)
+    'url', webhook.url, 'status', 'pending', 'tries', 0, 'lease', 0,
+    'next_ms', int(NOW), 'ttl_ms', job.ttl_ms)
   local ids = call('HGET', k_job(job.id), 'deliveries')
   ids = ids and (ids .. ',' .. delivery_id) or delivery_id
   local _, count = ids:gsub(',', ',')

@@ -174,6 +174,7 @@ def test_deliveries_are_listed_and_sent_again(
         "https://example.com/hook",
         "pending",
     )
+    assert delivery["next_attempt_at"]
     assert (delivery["id"][:4], delivery["event_id"][:4], delivery["attempts"]) == ("dlv_", "evt_", [])
     assert umbra.post(f"/v1/deliveries/{delivery['id']}/redeliver").status_code == 404
     assert acme.post("/v1/deliveries/dlv_x/redeliver").status_code == 404
