@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from mypy_boto3_s3 import S3Client
 
 from simulator.testing import RunningSimulator
 from tests.support.fleet import ADMIN_KEY, Fleet
@@ -62,3 +63,69 @@ def test_an_upstream_whose_name_does_not_resolve_keeps_no_worker_from_starting(m
     jobs = [fleet.submit(f"fox {i}") for i in range(4)]
     wait_until(lambda: lane_of(fleet)["reason"] == "upstream")
     assert {fleet.job(job_id)["status"] for job_id in jobs} == {"queued"}
+
+
+def test_a_missing_bucket_pauses_the_lane_and_everything_drains_once_it_is_there(make_fleet: Any, s3: S3Client) -> None:
+    fleet: Fleet = make_fleet(
+        DARKROOM_S3_BUCKET="not-there-yet", DARKROOM_LANE_PROBE_SECONDS=1, WAVESPEED_MAX_CONCURRENCY=2
+    )
+    fleet.start_worker()
+    fleet.start_api()
+    jobs = [fleet.submit(f"fox {i}") for i in range(6)]
+    wait_until(lambda: lane_of(fleet)["reason"] == "storage", 30)
+    assert {fleet.job(job_id)["status"] for job_id in jobs} & {"completed", "failed"} == set()
+    s3.create_bucket(Bucket="not-there-yet")
+    wait_until(lambda: lane_of(fleet)["state"] == "open", 30)
+    for job_id in jobs:
+        fleet.redis.zadd("{darkroom}:due", {f"j:{job_id}:1": 0}, xx=True)
+    done = fleet.wait_for_all(jobs)
+    assert {(job["status"], job["attempt"], job["cost"]["spent"]) for job in done} == {("completed", 1, 0.04)}
+
+
+def test_too_many_unstored_images_pause_the_lane_and_copies_go_on(make_fleet: Any) -> None:
+    fleet: Fleet = make_fleet(DARKROOM_MAX_UNSTORED_IMAGES=2, WAVESPEED_MAX_CONCURRENCY=1)
+    fleet.start_worker("w1", "--queues", "dispatch,submit,notify")
+    fleet.start_api()
+    jobs = [fleet.submit(f"fox {i}", max_images=2) for i in range(2)]
+    wait_until(lambda: lane_of(fleet)["reason"] == "storage", 30)
+    assert sorted(fleet.job(job_id)["status"] for job_id in jobs) == ["queued", "storing"]
+    fleet.start_worker("w2", "--queues", "store")
+    assert {job["status"] for job in fleet.wait_for_all(jobs)} == {"completed"}
+
+
+def test_an_account_without_a_balance_call_is_tried_by_one_job_at_a_time(
+    make_fleet: Any, fresh_simulator: RunningSimulator
+) -> None:
+    fresh_simulator.settings(balance=0.0)
+    fresh_simulator.fault("not_found", call="balance")
+    fleet: Fleet = make_fleet(DARKROOM_LANE_PROBE_SECONDS=1)
+    fleet.start_worker()
+    fleet.start_api()
+    jobs = [fleet.submit("fox 0")]
+    wait_until(lambda: lane_of(fleet)["reason"] == "balance")
+    jobs += [fleet.submit(f"fox {i}") for i in range(1, 6)]
+    trials = "{darkroom}:lane:default"
+    wait_until(lambda: int(str(fleet.redis.hget(trials, "trials") or 0)) >= 2, 30)
+    submits = sum(fleet.job(job_id)["submits"] for job_id in jobs)
+    assert submits <= 1 + int(str(fleet.redis.hget(trials, "trials")))
+    fresh_simulator.settings(balance=100.0)
+    assert {job["status"] for job in fleet.wait_for_all(jobs)} == {"completed"}
+    assert lane_of(fleet)["reason"] is None
+
+
+@pytest.mark.parametrize("style", ["seconds", "date"])
+def test_retry_after_is_honoured_in_both_forms(make_fleet: Any, fresh_simulator: RunningSimulator, style: str) -> None:
+    fresh_simulator.settings(retry_after=style)
+    fresh_simulator.fault("rate_limit", seconds=4, times=1)
+    fleet: Fleet = make_fleet()
+    fleet.start_worker()
+    fleet.start_api()
+    job_id = fleet.submit()
+    lane = "{darkroom}:lane:default"
+    wait_until(lambda: fleet.redis.hget(lane, "not_before_ms"), 30)
+    not_before_ms, slowed_ms = (int(str(fleet.redis.hget(lane, name))) for name in ("not_before_ms", "slowed_ms"))
+    assert 2_000 <= not_before_ms - slowed_ms <= 5_000
+    job = fleet.wait_for(job_id)
+    assert (job["status"], job["submits"], job["attempt"], job["cost"]["spent"]) == ("completed", 2, 1, 0.04)
+    [prediction] = fresh_simulator.predictions("")
+    assert prediction["received_at"] * 1000 >= not_before_ms

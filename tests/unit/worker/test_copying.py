@@ -10,6 +10,7 @@ import pytest
 
 from darkroom.errors import StaleLeaseError
 from darkroom.storage.copy import StoredObject
+from darkroom.storage.errors import OutputMissingError, StorageRefusedError
 from darkroom.store.attempts import Moved, StoreClaim, Ticket
 from darkroom.store.records import JobRecord
 from worker.stages import copying
@@ -91,3 +92,13 @@ async def test_a_lost_lease_ends_the_copies_beside_it(transfers: dict[str, Any])
     with pytest.raises(StaleLeaseError):
         await copy_missing(context(Moved.STALE), claim())
     assert transfers["hanging"] == 0
+
+
+async def test_trouble_says_whether_the_bucket_is_in_the_way(transfers: dict[str, Any]) -> None:
+    transfers["https://out/0"] = StorageRefusedError("no such bucket", status=404, s3_code="NoSuchBucket")
+    transfers["https://out/1"] = OutputMissingError("404", status=404)
+    troubles = await copy_missing(context(), claim())
+    assert [(trouble.index, trouble.bucket, trouble.missing) for trouble in troubles] == [
+        (0, True, False),
+        (1, False, True),
+    ]

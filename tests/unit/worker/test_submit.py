@@ -9,9 +9,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from tenacity import wait_none
 
-from darkroom.jobs import JobRequest
+from darkroom.jobs import JobError, JobRequest
 from darkroom.store.attempts import Intent, Moved, Ticket
-from darkroom.upstream.outcomes import Accepted, NeverLeft, Prediction, SubmitOutcome
+from darkroom.upstream.outcomes import Accepted, NeverLeft, NotNow, Prediction, SubmitOutcome
 from darkroom.upstream.session import make_session
 from worker.context import LOOKS_AT_ONCE, SUBMITS_AT_ONCE
 from worker.stages import submit as stage
@@ -29,13 +29,14 @@ class World:
         self.answers = {"begin_submit": begin, "accepted": accepted or [Moved.DONE], "returned": [Moved.DONE]}
         self.asked: list[tuple[Any, ...]] = []
         self.outcome: SubmitOutcome = ACCEPTED
+        self.refusals = 0
         self.context: Any = SimpleNamespace(
             attempts=self,
             upstream=self,
             lanes=self,
             lane="default",
             submits=0,
-            settings=SimpleNamespace(upstream=SimpleNamespace(poll_min_s=2.0, lane_probe_s=1)),
+            settings=SimpleNamespace(upstream=SimpleNamespace(poll_min_s=2.0, lane_probe_s=1, rate_cost="images")),
         )
 
     async def begin_submit(self, ticket: Ticket, *, mark: str, **_: Any) -> Any:
@@ -58,6 +59,21 @@ class World:
         """Note it."""
         self.asked.append(("report_failure", job_id))
         return False
+
+    async def slow(self, lane: str, ticket: Ticket, *, wait_s: float, cost: int, send: int) -> int:
+        """Note it, and give how often the job was refused alone."""
+        self.asked.append(("slow", wait_s, cost, send))
+        return self.refusals
+
+    async def pause(self, lane: str, reason: str, *, probe_s: float) -> bool:
+        """Note it."""
+        self.asked.append(("pause", reason))
+        return True
+
+    async def failed(self, ticket: Ticket, error: JobError, *, created_nothing: bool) -> Moved:
+        """Note it."""
+        self.asked.append(("failed", error.code, created_nothing))
+        return Moved.DONE
 
     def submit_deadline_s(self, _: Any) -> float:
         """Give any."""
@@ -133,3 +149,30 @@ async def test_every_way_out_of_a_submit_counts_it_as_closed() -> None:
         await stage.submit(world.context, TICKET)
     await stage.submit(world.context, TICKET)
     assert world.context.submits == 0
+
+
+@pytest.mark.parametrize(("asked_s", "waits_s"), [(7.5, 7.5), (0.0, 0.0), (None, stage.RATE_WAIT_S)])
+async def test_refusal_for_the_rate_holds_the_lane_as_long_as_upstream_asks(
+    asked_s: float | None, waits_s: float
+) -> None:
+    world = World(begin=[Intent(3, JobRequest(prompt="a fox", max_images=4))])
+    world.outcome = NotNow("rate", asked_s, "slow down")
+    await stage.submit(world.context, TICKET)
+    assert world.asked[2:] == [("slow", waits_s, 4, 3), ("returned", "not_now")]
+
+
+@pytest.mark.parametrize("refusals", [2, 3])
+async def test_job_too_heavy_for_the_account_fails_unpaid_at_its_third_refusal(refusals: int) -> None:
+    world = World(begin=[Intent(refusals, JobRequest(prompt="a fox", max_images=15))])
+    world.outcome, world.refusals = NotNow("rate", 1.0, "slow down"), refusals
+    await stage.submit(world.context, TICKET)
+    ends = ("failed", "exceeds_account_limit", True) if refusals == 3 else ("returned", "not_now")
+    assert world.asked[-1] == ends
+
+
+@pytest.mark.parametrize("reason", ["balance", "auth", "upstream"])
+async def test_refusal_that_is_not_the_jobs_pauses_the_lane_before_the_job_is_back_in_the_line(reason: Any) -> None:
+    world = World(begin=[Intent(1, JobRequest(prompt="a fox"))])
+    world.outcome = NotNow(reason, None, "not now")
+    await stage.submit(world.context, TICKET)
+    assert world.asked[2:] == [("pause", reason), ("returned", "not_now")]
