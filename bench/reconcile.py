@@ -108,7 +108,7 @@ def _create(upstream: SimulatorProcess, prompts: list[str], api_key: str) -> Non
 
 def _seconds_until(client: "redis.Redis", started: float, wanted: dict[str, int]) -> float:
     def reached() -> bool:
-        found = Counter({status: int(client.zcard(keys.index("bench", status))) for status in wanted})  # type: ignore[arg-type]
+        found = Counter({status: int(client.zcard(keys.index("bench", status))) for status in wanted})
         return all(found[status] >= count for status, count in wanted.items())
 
     wait_for(reached, SETTLED_TIMEOUT_S, what=f"{wanted}")
