@@ -11,10 +11,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from api.readiness import WORKER_SILENCE_MS
 from api.services import Services
 from darkroom.line.budgets import Budgets
 from darkroom.line.lanes import LaneState, PauseReason
+from darkroom.line.progress import SILENCE_MS
 from darkroom.store import keys
 from darkroom.store.connection import UNAVAILABLE, read_hash
 
@@ -67,7 +67,7 @@ async def _cell(services: Services) -> list[Metric]:
     first = await redis.zrange(keys.DUE, 0, 0, withscores=True)
     lag_s = max(0.0, (now_ms - float(first[0][1])) / 1000) if first else 0.0
     workers = (await lanes.workers()).values()
-    alive = sum(now_ms - int(sign["alive_at_ms"]) < WORKER_SILENCE_MS for sign in workers)
+    alive = sum(now_ms - int(sign["alive_at_ms"]) < SILENCE_MS for sign in workers)
     depth = await read_hash(redis, keys.DEPTH)
     return [
         *_line(await lanes.depth()),

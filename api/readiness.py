@@ -9,17 +9,15 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from darkroom.errors import RetryableError
-from darkroom.line.lanes import LaneState, LaneStore
+from darkroom.line.progress import MOST_OVERDUE_MS, SILENCE_MS, Progress, look_at_progress
 from darkroom.storage.bucket import Bucket
-from darkroom.store import keys
 from darkroom.store.durability import SECTIONS, UNKNOWN_SYNC, persistence_warning, problem
 from darkroom.store.room import full_problem
+from darkroom.telemetry.logs import get_logger
 
+log = get_logger(__name__)
 CACHE_S = 2.0
 CHECK_TIMEOUT_S = 4.0
-WORKER_SILENCE_MS = 30_000
-MOST_OVERDUE_MS = 60_000
-MOST_IDLE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +42,14 @@ class Report:
     checks: dict[str, Check]
 
     @property
+    def wrong(self) -> frozenset[str]:
+        """Name the checks that fail."""
+        return frozenset(name for name, check in self.checks.items() if not check.ok)
+
+    @property
     def ready(self) -> bool:
         """Whether nothing is wrong."""
-        return all(check.ok for check in self.checks.values())
+        return not self.wrong
 
     def body(self) -> dict[str, Any]:
         """Show it."""
@@ -62,17 +65,16 @@ class Readiness:
     def __init__(self, redis: Redis, bucket: Bucket) -> None:
         self._redis = redis
         self._bucket = bucket
-        self._lanes = LaneStore(redis)
         self._lock = asyncio.Lock()
         self._report: Report | None = None
         self._good_until = 0.0
-        self._idle_since: float | None = None
 
     async def report(self) -> Report:
         """Give the latest look, or take one."""
         async with self._lock:
             if self._report is None or time.monotonic() >= self._good_until:
-                self._report = await self._look()
+                last, self._report = self._report, await self._look()
+                _tell(last, self._report)
                 self._good_until = time.monotonic() + CACHE_S
             return self._report
 
@@ -111,28 +113,27 @@ class Readiness:
         return Check(True, persistence_warning(info, str(appendfsync)))
 
     async def _look_at_work(self) -> dict[str, Check]:
-        seconds, microseconds = await self._redis.time()
-        now_ms = seconds * 1000 + microseconds // 1000
-        first = await self._redis.zrange(keys.DUE, 0, 0, withscores=True)
-        depth = (await self._lanes.depth())["depth"]
-        workers = await self._lanes.workers()
-        alive = [name for name, sign in workers.items() if now_ms - int(sign["alive_at_ms"]) < WORKER_SILENCE_MS]
-        overdue_ms = max(0, now_ms - int(first[0][1])) if first else 0
-        waits = f"{depth} jobs wait" if depth else "timers are due" if overdue_ms > WORKER_SILENCE_MS else ""
-        if not alive:
-            said = "no worker has given a sign of life for 30 s"
+        found = await look_at_progress(self._redis)
+        if not any(sign.alive for sign in found.signs):
+            said = f"no worker has given a sign of life for {SILENCE_MS // 1000} s"
             return {
-                "workers": Check(not waits, said),
-                "progress": Check(not waits, f"{waits}, and no worker is there" if waits else None),
+                "workers": Check(not found.waits, said),
+                "progress": Check(not found.waits, f"{found.waits}, and no worker is there" if found.waits else None),
             }
-        return {"workers": Check(True), "progress": self._progress(depth, overdue_ms, await self._lanes.states())}
+        return {"workers": Check(True), "progress": _progress(found)}
 
-    def _progress(self, depth: int, overdue_ms: int, lanes: list[LaneState]) -> Check:
-        idle = [lane for lane in lanes if lane.state == "open" and not lane.in_flight and not lane.images_last_minute]
-        stuck = depth > 0 and len(idle) > 0
-        self._idle_since = (self._idle_since or time.monotonic()) if stuck else None
-        if overdue_ms > MOST_OVERDUE_MS:
-            return Check(False, f"the oldest timer is {overdue_ms // 1000} s overdue: no worker looks at what is due")
-        if self._idle_since is not None and time.monotonic() - self._idle_since > MOST_IDLE_S:
-            return Check(False, f"{depth} jobs wait, lane {idle[0].name} is open and idle, and nothing is admitted")
-        return Check(True)
+
+def _tell(last: Report | None, report: Report) -> None:
+    """Log what became wrong and what is right again; a state that lasts is not told twice."""
+    before = last.wrong if last is not None else frozenset()
+    for name in sorted(report.wrong - before):
+        log.error("readiness.failed", check=name, why=report.checks[name].said)
+    for name in sorted(before - report.wrong):
+        log.info("readiness.restored", check=name)
+
+
+def _progress(found: Progress) -> Check:
+    if found.overdue_ms > MOST_OVERDUE_MS:
+        overdue_s = found.overdue_ms // 1000
+        return Check(False, f"the oldest timer is {overdue_s} s overdue: no worker looks at what is due")
+    return Check(not found.stuck, "; ".join(found.stuck.values()) or None)

@@ -50,6 +50,7 @@ class ReactorStep(bootsteps.StartStopStep):
         self._context: Context | None = None
         self._background: asyncio.Task[None] | None = None
         self._worker = worker
+        self._serves: list[str] = []
 
     def start(self, worker: Any) -> None:
         """Open everything; the worker does not start without it."""
@@ -59,6 +60,7 @@ class ReactorStep(bootsteps.StartStopStep):
             raise SystemExit(2)
         sys.setswitchinterval(0.0005)
         try:
+            self._serves = sorted(worker.app.amqp.queues.consume_from)
             judge_store(worker.app.settings.redis.redis_url)
             self._reactor.start()
             self._reactor.call(self._open(worker), timeout_s=START_TIMEOUT_S)
@@ -136,6 +138,7 @@ class ReactorStep(bootsteps.StartStopStep):
         return {
             "alive_at_ms": context.clock.now_ms(),
             "queues": sorted(self._worker.app.amqp.queues.consume_from),
+            "serves": self._serves,
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "in_hand": self._reactor.running,

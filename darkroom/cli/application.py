@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from darkroom.cli import lane, processes, settings
+from darkroom.cli import health, lane, processes, settings
 
 app = typer.Typer(
     name="darkroom",
@@ -40,3 +40,4 @@ def version() -> None:
 processes.add_to(app)
 settings.add_to(app)
 lane.add_to(app)
+health.add_to(app)

@@ -49,8 +49,11 @@ CHANNEL = ROOT + "changes"
 WORKERS = ROOT + "workers"
 """Hash: worker name to its last sign of life (JSON). Long silent ones are dropped by the next sign of another."""
 
+PROGRESS = ROOT + "progress"
+"""Hash: since when (ms, server time) each stage is called for and has begun nothing. Permanent."""
+
 PERMANENT = frozenset(
-    {DUE, TURNS, LEFT, DEPTH, CLOCK, SEQ, IDS, LANES, TENANTS, TOTALS, WORKERS, CAPS, HELD, HELD_BATCHES}
+    {DUE, TURNS, LEFT, DEPTH, CLOCK, SEQ, IDS, LANES, TENANTS, TOTALS, WORKERS, PROGRESS, CAPS, HELD, HELD_BATCHES}
 )
 """Keys without a life-time of their own, beside those of live jobs, the line, indexes, lanes and pending deliveries."""
 

@@ -7,6 +7,7 @@
 --    reason: 'empty', 'paused', 'slots', 'rate', 'spacing', 'storage', 'more' (the count was reached)
 -- job stays queued; its attempt goes from nothing or queued to admitted
 local name, most, lease_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+if call('HEXISTS', K_DEPTH, '*|jobs') == 1 then call_for_dispatch() end
 local lane = fields(k_lane(name), 'state', 'images_per_minute', 'max_concurrency', 'rate_cost', 'pace', 'slowed_ms',
   'not_before_ms', 'spaced_ms', 'spaced_cost', 'trial')
 local on_trial = lane.state == 'paused' and lane.trial == 'open'
@@ -96,7 +97,10 @@ for _ = 1, most do
     break
   end
 end
-if #admitted > 0 then call('HSET', k_lane(name), 'spaced_ms', int(spaced_ms), 'spaced_cost', spaced_cost) end
+if #admitted > 0 then
+  call('HSET', k_lane(name), 'spaced_ms', int(spaced_ms), 'spaced_cost', spaced_cost)
+  call_for('submit')
+end
 if wait > 0 and not on_trial then call('ZADD', K_DUE, 'LT', int(NOW + math.max(wait, 200)), 'l:' .. name) end
 local reply = { reason, math.ceil(wait) }
 for _, value in ipairs(admitted) do reply[#reply + 1] = value end

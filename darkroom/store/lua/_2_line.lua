@@ -2,7 +2,9 @@
 -- Tenants take turns, and within a tenant and priority its flows do. A tag says how many images somebody has had.
 
 local function add_depth(field, amount)
-  if call('HINCRBY', K_DEPTH, field, amount) == 0 then call('HDEL', K_DEPTH, field) end
+  local depth = call('HINCRBY', K_DEPTH, field, amount)
+  if depth == 0 then call('HDEL', K_DEPTH, field) end
+  if field == '*|jobs' and depth == amount then call_for_dispatch() end -- nobody waited before
 end
 
 local function next_tag(turns) return tonumber(call('ZRANGE', turns, 0, 0, 'WITHSCORES')[2] or 0) end

@@ -13,6 +13,7 @@ if mark ~= '' and attempt.state == 'submitting' and attempt.lease == ARGV[3]
   return { 1, tonumber(attempt.sends), call('HGET', k_job(id), 'request') }
 end
 if attempt.state ~= 'admitted' or attempt.lease ~= ARGV[3] then return { -1 } end
+begun('submit')
 local job = load_job(id)
 local lane = fields(k_lane(attempt.lane), 'state', 'trial')
 if lane.state == 'paused' and lane.trial ~= member_of(id, n) then

@@ -5,6 +5,7 @@
 local key = k_delivery(ARGV[1])
 local delivery = fields(key, 'status', 'lease', 'event')
 if delivery.status ~= 'pending' or delivery.lease ~= ARGV[2] then return { -1 } end
+begun('notify')
 local lease = call('HINCRBY', key, 'lease', 1)
 due_in('d:' .. ARGV[1], tonumber(ARGV[3]))
 return { 1, int(lease), int(NOW), call('HGETALL', key), call('HGETALL', k_event(delivery.event)) }

@@ -11,6 +11,7 @@ local job = load_job(id)
 free_slot(attempt)
 add_unstored(job.images)
 discount_refund(job, attempt)
+call_for('store')
 local lease = call('HINCRBY', k_attempt(id, n), 'lease', 1)
 call('HSET', k_attempt(id, n), 'state', 'storing', 'sources', ARGV[4], 'inference_ms', ARGV[5], 'polls', ARGV[6],
   'storing_ms', int(NOW))

@@ -8,7 +8,7 @@
 -- Indexes are trimmed here and now, one slice a call; who was held by a budget gets its turn back.
 local due = call('ZRANGEBYSCORE', K_DUE, '-inf', int(NOW), 'LIMIT', 0, ARGV[1])
 local look_ms, message_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
-local entries, trims = {}, 0
+local entries, trims, called = {}, 0, {}
 for _, member in ipairs(due) do
   local kind, rest = member:sub(1, 1), member:sub(3)
   if kind == 'j' then
@@ -18,6 +18,7 @@ for _, member in ipairs(due) do
     if LIVE[a.state or ''] then
       local job = fields(k_job(id), 'status', 'attempt')
       local current = job.attempt == n and not TERMINAL[job.status] and '1' or '0'
+      if a.state == 'storing' then called.store = true end
       due_in(member, a.state == 'storing' and message_ms or look_ms)
       entries[#entries + 1] = { 'j', id, n, a.state, a.lease, a.prediction_id or '', a.submitted_ms or '0',
         a.polls or '0', current, a.lane or '', a.sent_ms or '0', a.clock_ms or a.submitted_ms or '0', a.ask or '' }
@@ -27,6 +28,7 @@ for _, member in ipairs(due) do
   elseif kind == 'd' then
     local d = fields(k_delivery(rest), 'status', 'lease')
     if d.status == 'pending' then
+      called.notify = true
       due_in(member, message_ms)
       entries[#entries + 1] = { 'd', rest, d.lease }
     else
@@ -56,6 +58,7 @@ for _, member in ipairs(due) do
     entries[#entries + 1] = { kind, rest }
   end
 end
+for stage in pairs(called) do call_for(stage) end
 local first = call('ZRANGE', K_DUE, 0, 0, 'WITHSCORES')[2]
 local reply = { int(NOW), first and int(tonumber(first)) or '-1', call('HGET', K_DEPTH, '*|jobs') or '0' }
 for _, entry in ipairs(entries) do reply[#reply + 1] = entry end
