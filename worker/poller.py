@@ -19,6 +19,7 @@ from worker.context import LOOKS_AT_ONCE, Context
 from worker.stages.lane import pause_for_key, probe
 from worker.stages.look import Again, GiveUp, HandOver, LookDecision, LookRules, TimeOut, decide
 from worker.stages.reconcile import Reconciler
+from worker.stages.server_change import check_server
 
 LOOK_LEASE_MS = 5_000
 MESSAGE_WAIT_MS = 60_000
@@ -162,6 +163,7 @@ class Poller:
 
     async def _probe(self, lane: str) -> None:
         try:
+            await check_server(self._ctx, lane)
             await probe(self._ctx, lane)
         except UNAVAILABLE as error:
             log.warning("probe.store_unavailable", lane=lane, error=str(error))

@@ -41,6 +41,19 @@ class LaneState:
     resumes_at_ms: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class ServerChange:
+    """A restart or failover whose lost writes are not looked into yet. Times in ms, the server's.
+
+    `seen_ms` is when the server before is known to have been written to last; `noticed_ms` when the change was.
+    """
+
+    server: str
+    seen_ms: int
+    noticed_ms: int
+    now_ms: int
+
+
 class LaneStore:
     """Reads and changes lanes."""
 
@@ -98,6 +111,15 @@ class LaneStore:
     async def report_bucket_failure(self, name: str, job_id: str) -> bool:
         """Count a job whose outputs the bucket did not take; True when three different ones in a row were."""
         return int(await self.scripts.call("lane_report", name, job_id, "bucket_failures")) == 1
+
+    async def server_change(self, name: str) -> "ServerChange | None":
+        """Say what is known of the server that answers now, when it is another than the lane knows."""
+        reply = await self.scripts.call("server_known", name, "")
+        return None if int(reply[0]) == 1 else ServerChange(str(reply[1]), *(int(value) for value in reply[2:5]))
+
+    async def server_known(self, name: str, server: str) -> bool:
+        """Let the lane go on with this server; False: yet another one answers now."""
+        return int((await self.scripts.call("server_known", name, server))[0]) == 1
 
     async def names(self) -> list[str]:
         """Give the known lanes."""

@@ -29,6 +29,16 @@ class Moved(IntEnum):
     DUPLICATE = -4
 
 
+class TakenOver(IntEnum):
+    """What became of giving a waiting job a prediction."""
+
+    DONE = 1
+    KNOWN = 0
+    NOT_WAITING = -1
+    ADMITTED = -2
+    FOREIGN = -3
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """The right to work on one attempt, as messages carry it."""
@@ -137,6 +147,12 @@ class AttemptStore:
     async def end_sweep(self, lane: str, mark: str, *, pause_ms: int) -> None:
         """Give that right back; the next sweep of the lane may begin after the pause."""
         await self.scripts.call("sweep", lane, mark, pause_ms, "1")
+
+    async def take_over(
+        self, job_id: str, *, prediction_id: str, lane: str, created_ms: int, look_in_ms: int = 0
+    ) -> TakenOver:
+        """Give a waiting job a prediction that was bought for it before a failover lost what told of that."""
+        return TakenOver(await self.scripts.call("take_over", job_id, prediction_id, lane, created_ms, look_in_ms))
 
     async def owners(self, prediction_ids: list[str]) -> dict[str, str]:
         """Give the owners (`job:attempt`) of those predictions that have one."""

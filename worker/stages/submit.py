@@ -156,6 +156,8 @@ async def _settle(ctx: Context, ticket: Ticket, intent: Intent, outcome: SubmitO
             moved = await ctx.attempts.accepted(
                 ticket, send=intent.send, prediction_id=prediction.id, look_in_ms=_first_look_ms(ctx, intent)
             )
+            if moved is Moved.STALE:
+                await _keep_through_failover(ctx, ticket, prediction.id)
         case Refused(error):
             moved = await ctx.attempts.failed(ticket, job_error(error), created_nothing=True)
         case NotNow(reason, retry_after_s, message):
@@ -173,6 +175,14 @@ async def _settle(ctx: Context, ticket: Ticket, intent: Intent, outcome: SubmitO
             moved = await ctx.attempts.unknown(ticket, look_in_ms=min(2_000, window_ms), message=message)
             await _count_failure(ctx, ticket)
     _say(ticket, intent, outcome, moved)
+
+
+async def _keep_through_failover(ctx: Context, ticket: Ticket, prediction_id: str) -> None:
+    """Record an id whose attempt the store knows nothing of, while its job waits there: the intent was lost."""
+    became = await ctx.attempts.take_over(
+        ticket.job_id, prediction_id=prediction_id, lane=ctx.lane, created_ms=ctx.clock.now_ms()
+    )
+    log.warning("submit.taken_over", job_id=ticket.job_id, prediction_id=prediction_id, became=became.name)
 
 
 def _say(ticket: Ticket, intent: Intent, outcome: SubmitOutcome, moved: Moved) -> None:

@@ -4,12 +4,17 @@
 -- still holds.
 -- ARGV: 1 lane, 2 most jobs to admit, 3 lease (ms), 4 most paid images that may wait for the bucket
 -- -> {reason, next (ms from now, -1 unknown), id, attempt, lease, id, attempt, lease, …}
---    reason: 'empty', 'paused', 'slots', 'rate', 'spacing', 'storage', 'more' (the count was reached)
+--    reason: 'empty', 'paused', 'slots', 'rate', 'spacing', 'storage', 'more' (the count was reached), 'server' (another
+--    one answers than before: its past is to be looked into first)
 -- job stays queued; its attempt goes from nothing or queued to admitted
 local name, most, lease_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if call('HEXISTS', K_DEPTH, '*|jobs') == 1 then call_for_dispatch() end
 local lane = fields(k_lane(name), 'state', 'images_per_minute', 'max_concurrency', 'rate_cost', 'pace', 'slowed_ms',
-  'not_before_ms', 'spaced_ms', 'spaced_cost', 'trial')
+  'not_before_ms', 'spaced_ms', 'spaced_cost', 'trial', 'server')
+if not is_known_server(lane) then
+  call('ZADD', K_DUE, 'LT', int(NOW + 1000), 'l:' .. name)
+  return { 'server', -1 }
+end
 local on_trial = lane.state == 'paused' and lane.trial == 'open'
 if lane.state == 'paused' and not on_trial then return { 'paused', -1 } end
 local rate = math.max(1, math.floor(tonumber(lane.images_per_minute) * pace_of(lane)))

@@ -6,6 +6,8 @@ local key = k_lane(ARGV[1])
 local lane = fields(key, 'configured_images_per_minute', 'configured_max_concurrency')
 call('SADD', K_LANES, ARGV[1])
 call('HSETNX', key, 'state', 'open')
+call('HSETNX', key, 'server', server_id())
+call('HSETNX', key, 'server_seen_ms', int(NOW))
 if lane.configured_images_per_minute ~= ARGV[2] then
   call('HSET', key, 'images_per_minute', ARGV[2], 'configured_images_per_minute', ARGV[2])
 end

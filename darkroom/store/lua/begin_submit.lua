@@ -3,7 +3,7 @@
 -- ARGV: 1 job id, 2 attempt, 3 lease, 4 lease for the POST (ms; longer than its timeout), 5 fingerprint of the key used,
 --       6 lease for the POST of a job in sync mode (ms), 7 the caller's own mark ('' none): a call repeated because its
 --       answer was lost gives the same answer again, and nobody else's does
--- -> {1, send number, request JSON} send it | {2} the lane paused meanwhile, back in its place | {-1} stale
+-- -> {1, send number, request JSON} send it | {2} the lane paused or its server changed meanwhile, back in its place | {-1} stale
 -- attempt from admitted to submitting
 local id, n = ARGV[1], ARGV[2]
 local attempt = load_attempt(id, n)
@@ -15,8 +15,8 @@ end
 if attempt.state ~= 'admitted' or attempt.lease ~= ARGV[3] then return { -1 } end
 begun('submit')
 local job = load_job(id)
-local lane = fields(k_lane(attempt.lane), 'state', 'trial')
-if lane.state == 'paused' and lane.trial ~= member_of(id, n) then
+local lane = fields(k_lane(attempt.lane), 'state', 'trial', 'server')
+if lane.state == 'paused' and lane.trial ~= member_of(id, n) or not is_known_server(lane) then
   free_slot(attempt)
   give_back_send(attempt)
   give_back_charge(job, attempt)

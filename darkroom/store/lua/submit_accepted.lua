@@ -11,7 +11,7 @@
 local id, n, prediction = ARGV[1], ARGV[2], ARGV[4]
 local attempt, job = load_attempt(id, n), load_job(id)
 if not job or not attempt.state then return -1 end
-local adopting, latest = ARGV[6] == '1', attempt.sends == ARGV[3]
+local adopting, latest = ARGV[6] == '1', tonumber(ARGV[3]) >= tonumber(attempt.sends or 0)
 local owner = call('GET', k_prediction(prediction))
 if owner == member_of(id, n) then
   return attempt.prediction_id == prediction and 0 or -4 -- the same call again after a lost answer: it was counted then
@@ -67,6 +67,7 @@ else
   end_send(attempt)
 end
 settle_send(attempt)
+call('HSET', k_attempt(id, n), 'sends', ARGV[3]) -- more than were known where a failover lost the intent
 generate(attempt, prediction, tonumber(ARGV[5]))
 call('HSET', k_attempt(id, n), 'submitted_ms', attempt.sent_ms or int(NOW), 'accepted_ms', int(NOW), 'adopted', ARGV[6])
 lane_works(attempt.lane, member_of(id, n))

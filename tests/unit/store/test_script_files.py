@@ -47,6 +47,7 @@ CALLERS: dict[str, Callable[[Redis], Awaitable[Any]]] = {
     "submit_accepted": lambda r: AttemptStore(r).accepted(T, send=1, prediction_id="p", look_in_ms=1),
     "submit_returned": lambda r: AttemptStore(r).returned(T, "absent"),
     "submit_unknown": lambda r: AttemptStore(r).unknown(T, look_in_ms=1, message=""),
+    "take_over": lambda r: AttemptStore(r).take_over("job_1", prediction_id="p", lane="default", created_ms=1),
     "time_out": lambda r: AttemptStore(r).time_out(T, ERROR),
     "unadmit": lambda r: AttemptStore(r).unadmit([T]),
 }

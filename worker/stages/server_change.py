@@ -1,0 +1,163 @@
+"""After a restart or failover of Redis: find out what its lost writes told of, before anything is bought again.
+
+A lane admits nothing on a server that it does not know. What was sent lately is listed once, completely: a prediction
+that nobody owns and that was asked for what a waiting job asks for is given to that job, as its own. What does not say
+what it was asked for pauses the lane, for an operator. Then the lane knows the server, and goes on.
+"""
+
+import secrets
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import orjson
+from redis.exceptions import ResponseError
+
+from darkroom.jobs import JobStatus
+from darkroom.line.lanes import ServerChange
+from darkroom.store import keys
+from darkroom.store.attempts import TakenOver
+from darkroom.store.connection import read_set
+from darkroom.store.view import request_view
+from darkroom.telemetry.logs import get_logger
+from darkroom.upstream.errors import UnauthorizedError, UpstreamUnavailableError
+from worker.context import Context
+from worker.stages.lane import pause_for_key
+from worker.stages.reconcile.listing import Lister, Orphan, SweepLostError
+from worker.stages.reconcile.open_sends import OpenSend, read_open_sends, wanted_name
+
+HOLD_MS = 15_000
+PAUSE_MS = 2_000
+IN_FLIGHT_MARGIN_MS = 5_000
+CHUNK = 500
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Shares:
+    """What is to become of predictions that nobody owns. `wait_for` says why that is not clear yet."""
+
+    named: dict[str, list[Orphan]] = field(default_factory=dict)
+    nameless: list[Orphan] = field(default_factory=list)
+    wait_for: str = ""
+
+
+async def check_server(ctx: Context, lane: str) -> None:
+    """Look into the past of the server that answers now, unless the lane knows it; one worker does at a time."""
+    change = await ctx.lanes.server_change(lane)
+    mark = secrets.token_hex(8)
+    if change is None or not await ctx.attempts.claim_sweep(lane, mark, hold_ms=HOLD_MS):
+        return
+    try:
+        await _look_into(ctx, lane, change, mark)
+    except SweepLostError:
+        log.info("server.check_taken_over", lane=lane)
+    except UpstreamUnavailableError as error:
+        log.warning("server.not_listed", lane=lane, why=str(error), effect="nothing is admitted until it is")
+    except UnauthorizedError:
+        await pause_for_key(ctx)
+    finally:
+        await ctx.attempts.end_sweep(lane, mark, pause_ms=PAUSE_MS)
+
+
+async def _look_into(ctx: Context, lane: str, change: ServerChange, mark: str) -> None:
+    upstream = ctx.settings.upstream
+    in_flight_ms = int(upstream.submit_timeout_s * 1000) + IN_FLIGHT_MARGIN_MS
+    if change.now_ms - change.noticed_ms < in_flight_ms and not await keeps_every_write(ctx):
+        log.warning("server.changed", lane=lane, effect=f"nothing is admitted for {in_flight_ms // 1000} s at least")
+        return  # what is still being sent by those who knew the server before is to be in the listing
+
+    async def go_on() -> bool:
+        return await ctx.attempts.claim_sweep(lane, mark, hold_ms=HOLD_MS)
+
+    since_ms = change.seen_ms - in_flight_ms - int(upstream.reconcile_window_s * 1000)
+    window = (since_ms, ctx.clock.now_ms())
+    listing = await Lister(ctx).list_orphans([window], interesting=lambda _: True, go_on=go_on)
+    shares = share_out(listing.orphans, await read_open_sends(ctx.redis, lane))
+    given = None if shares.wait_for else await _give(ctx, lane, shares, change.seen_ms)
+    if given is None:
+        log.info("server.not_clear_yet", lane=lane, waits_for=shares.wait_for or "admitted jobs to be back in line")
+        return
+    if shares.nameless:
+        await ctx.lanes.pause(lane, "operator")
+        log.critical(
+            "server.unknown_predictions",
+            lane=lane,
+            predictions=len(shares.nameless),
+            first=[orphan.prediction_id for orphan in shares.nameless[:10]],
+            effect="the lane is paused: waiting jobs may have been paid before Redis failed over",
+            mend="compare WaveSpeed's list with the waiting jobs, cancel those that are there, then resume the lane",
+        )
+    if await ctx.lanes.server_known(lane, change.server):
+        log.warning("server.known", lane=lane, unowned=len(listing.orphans), given=given)
+        ctx.publisher.dispatch()
+
+
+async def keeps_every_write(ctx: Context) -> bool:
+    """Say whether this is the same server as before, started again with all it had acknowledged."""
+    info: dict[str, Any] = await ctx.redis.info("persistence", "replication")
+    try:
+        synced = (await ctx.redis.config_get("appendfsync")).get("appendfsync") == "always"
+    except ResponseError:
+        return False
+    promoted = int(info.get("second_repl_offset", -1)) >= 0
+    return synced and bool(int(info.get("aof_enabled", 0))) and not promoted
+
+
+def share_out(orphans: Iterable[Orphan], sends: Sequence[OpenSend]) -> Shares:
+    """Say which predictions nobody else can claim; pure. Those of open sends are left to reconciliation."""
+    shares, board = Shares(), defaultdict(list)
+    for orphan in sorted(orphans, key=lambda item: item.created_ms or 0):
+        if orphan.wanted is None:
+            shares.nameless.append(orphan)
+        else:
+            board[orphan.wanted].append(orphan)
+    being_sent = {send.wanted for send in sends if send.state == "submitting"}
+    claimed = Counter(send.wanted for send in sends if send.state != "submitting")
+    if being_sent & set(board):
+        shares.wait_for = "an equal request that is being sent"
+    elif shares.nameless and any(send.state == "submitting" or send.lost for send in sends):
+        shares.wait_for = "lost sends to be settled"
+    shares.named = {wanted: found[claimed[wanted] :] for wanted, found in board.items() if found[claimed[wanted] :]}
+    return shares
+
+
+async def _give(ctx: Context, lane: str, shares: Shares, seen_ms: int) -> int | None:
+    """Give each prediction to a job that waits for the same; how many were given, None: it is not over yet."""
+    waiting = await _waiting(ctx, set(shares.named)) if shares.named else {}
+    given = 0
+    for wanted, orphans in shares.named.items():
+        jobs = waiting.get(wanted, [])
+        while orphans and jobs:
+            orphan, job_id = orphans[0], jobs.pop(0)
+            became = await ctx.attempts.take_over(
+                job_id, prediction_id=orphan.prediction_id, lane=lane, created_ms=orphan.created_ms or seen_ms
+            )
+            if became is TakenOver.ADMITTED:
+                return None
+            if became is not TakenOver.NOT_WAITING:
+                orphans.pop(0)
+            if became is TakenOver.DONE:
+                given += 1
+                log.warning("server.took_over", job_id=job_id, prediction_id=orphan.prediction_id)
+    return given
+
+
+async def _waiting(ctx: Context, wanted: set[str]) -> dict[str, list[str]]:
+    """Give the waiting jobs that ask for one of these, first come first."""
+    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for tenant in await read_set(ctx.redis, keys.TENANTS):
+        index, after = keys.index(tenant, JobStatus.QUEUED), "-"
+        while ids := cast(list[str], await ctx.redis.zrangebylex(index, after, "+", 0, CHUNK)):
+            after = f"({ids[-1]}"
+            pipe = ctx.redis.pipeline(transaction=False)
+            for job_id in ids:
+                pipe.hmget(keys.job(job_id), "request", "seq")
+            for job_id, (request, seq) in zip(ids, await pipe.execute(), strict=True):
+                if request is not None:
+                    asked = request_view(orjson.loads(request))
+                    name = wanted_name(asked["prompt"], asked["size"], asked["max_images"])
+                    if name in wanted:
+                        found[name].append((int(seq), job_id))
+    return {name: [job_id for _, job_id in sorted(jobs)] for name, jobs in found.items()}
