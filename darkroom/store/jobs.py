@@ -148,7 +148,7 @@ class JobStore:
             KeyError: no such job.
             ConflictError: `already_finished`.
         """
-        match await self.scripts.call("cancel", job_id):
+        match await self.scripts.call("cancel", job_id, secrets.token_hex(8)):
             case 1:
                 return True
             case 2:

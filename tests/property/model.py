@@ -125,6 +125,23 @@ class ModelJob:
                 self.finish("canceled")
         return DONE
 
+    def take_over(self, prediction: str, owner: "tuple[ModelJob, Try] | None") -> int:
+        """Get what was bought for it before a failover."""
+        item = self.current
+        if owner is not None:
+            return NOTHING if owner[1] is item else -3
+        if item.state == "admitted":
+            return -2
+        if not self.waiting:
+            return STALE
+        item.sends += 1
+        self.submits += 1
+        self.spent += self.images
+        item.prediction, item.adopted = prediction, True
+        item.move("generating")
+        self.status = "generating"
+        return DONE
+
     def disown(self, item: Try, prediction: str) -> bool:
         """Lose a prediction that was only concluded to be this attempt's, unless use has been made of it."""
         if not item.adopted or item.prediction != prediction or item.state not in ("generating", "storing"):

@@ -7,7 +7,7 @@ from hypothesis.stateful import precondition, rule
 from darkroom.jobs import DEFAULT_EVENTS, JobError, JobRequest, Priority, Webhook
 from darkroom.line.lanes import DEFAULT_LANE
 from darkroom.store import keys
-from darkroom.store.attempts import Moved
+from darkroom.store.attempts import Moved, TakenOver
 from darkroom.store.jobs import BudgetError, ConflictError, LineFullError, ResolveAction
 from tests.property.budget_rules import BudgetRules
 from tests.property.machine import HOUR_MS
@@ -206,12 +206,36 @@ class Moves(BudgetRules):
     @rule(pick=picks, stale=ages)
     def hand_over(self, pick: int, stale: int) -> None:
         job, item, ticket, good = self.fenced(pick, stale, "generating")
+        repeated = item.state == "storing" and ticket.lease == item.lease - 1
         handed = self.run(self.attempts.hand_over(ticket, sources="[]", inference_ms=None, polls=3, wait_ms=1000))
-        assert (handed is not None) == good
-        if handed is not None:
+        assert (handed is not None) == (good or repeated)
+        if good:
             item.move("storing")
+        if handed is not None:
             assert handed.lease == item.lease
+        if good:
             job.status = "storing" if job.is_current(item) else job.status
+
+    @precondition(lambda self: self.model)
+    @rule(pick=picks, known=picks)
+    def take_over(self, pick: int, known: int) -> None:
+        """A failover has lost what told of a prediction; whoever waits for the same gets it."""
+        job = self.choose_job(pick)
+        old = list(self.owners)
+        prediction = old[known % len(old)] if old and known % 5 == 0 else f"p{len(old)}"
+        expected = job.take_over(prediction, self._owner(prediction))
+        became = self.run(
+            self.attempts.take_over(
+                job.job_id,
+                prediction_id=prediction,
+                lane=DEFAULT_LANE,
+                created_ms=1_700_000_000_000,
+                look_in_ms=HOUR_MS,
+            )
+        )
+        assert became == expected
+        if became is TakenOver.DONE:
+            self.owners[prediction] = (job.job_id, job.attempt)
 
     @precondition(lambda self: self.has("generating"))
     @rule(pick=picks, stale=ages)

@@ -6,6 +6,9 @@
 -- attempt from generating to storing
 local id, n = ARGV[1], ARGV[2]
 local attempt = load_attempt(id, n)
+if attempt.state == 'storing' and attempt.lease == int(tonumber(ARGV[3]) + 1) then
+  return { 1, attempt.lease } -- the same call again after a lost answer: nobody has begun since
+end
 if attempt.state ~= 'generating' or attempt.lease ~= ARGV[3] then return { -1 } end
 local job = load_job(id)
 free_slot(attempt)

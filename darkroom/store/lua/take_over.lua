@@ -18,7 +18,7 @@ call('SET', k_prediction(prediction), member_of(id, n), 'PX', KEEP_PREDICTION_MS
 call('HINCRBY', k_attempt(id, n), 'sends', 1)
 call('HINCRBY', k_job(id), 'submits', 1)
 call('HSET', k_attempt(id, n), 'v', SCHEMA, 'lane', ARGV[3], 'sent_ms', ARGV[4], 'submitted_ms', ARGV[4],
-  'accepted_ms', int(NOW), 'adopted', 'failover')
+  'accepted_ms', int(NOW), 'adopted', '1', 'unknown_ms', int(NOW), 'unknown', 'its intent was lost in a failover')
 call('HDEL', k_attempt(id, n), 'send_ref')
 spend(job, attempt)
 generate(attempt, prediction, tonumber(ARGV[5]))

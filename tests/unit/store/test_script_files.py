@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,6 +115,11 @@ def test_only_what_takes_up_work_is_refused_by_a_full_store(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_script_never_walks_the_whole_store_nor_asks_another_clock(name: str) -> None:
     assert not re.search(r"'(SCAN|KEYS|[HSZ]SCAN)'|os\.", sources()[name])
+
+
+def test_the_documentation_says_of_every_script_what_a_repeated_call_does() -> None:
+    table = (Path(__file__).parents[3] / "docs" / "redis.md").read_text().partition("| script |")[2]
+    assert set(re.findall(r"`(\w+)`", table)) == set(FILES)
 
 
 def test_every_refusing_script_has_its_caller_here() -> None:
