@@ -14,6 +14,7 @@ import redis
 from api import readiness
 from api.app import create_app
 from darkroom.errors import ConfigurationError
+from darkroom.line import progress
 from deploy.embedded.processes import free_port
 from deploy.embedded.s3 import EmbeddedS3
 from deploy.embedded.valkey import EmbeddedValkey
@@ -63,16 +64,16 @@ def test_jobs_that_wait_without_a_worker_are_not_ready(acme: httpx.Client, redis
 
 
 @pytest.mark.usefixtures("work_waits")
-def test_a_lane_that_is_open_and_idle_while_jobs_wait_is_not_ready_after_a_while(
+def test_a_line_that_nothing_looks_at_while_a_lane_is_open_is_not_ready_after_a_while(
     acme: httpx.Client, redis_client: redis.Redis, by_hand: ByHand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     give_sign_of_life(redis_client)
     by_hand.open_lane()
     assert ready(acme)[0] == 200
-    monkeypatch.setattr(readiness, "MOST_IDLE_S", -1.0)
+    monkeypatch.setattr(progress, "STUCK_AFTER_MS", {"dispatch": -1})
     status, checks = ready(acme)
     assert (status, checks["progress"]["ok"], checks["workers"]["ok"]) == (503, False, True)
-    assert "default" in checks["progress"]["detail"]
+    assert "dispatch: jobs wait and nothing looks at the line" in checks["progress"]["detail"]
     redis_client.hset("{darkroom}:lane:default", mapping={"state": "paused", "reason": "balance"})
     assert ready(acme)[0] == 200
 
