@@ -104,6 +104,10 @@ class LaneStore:
         wait_ms = int(wait_s * 1000)
         return int(await self.scripts.call("lane_slow", name, wait_ms, ticket.job_id, cost, ticket.attempt, send))
 
+    async def count_refusal(self, ticket: Ticket, *, send: int) -> int:
+        """Count a refusal that may be the job's own fault; gives how many there were in a row. Called as `slow` is."""
+        return int(await self.scripts.call("count_refusal", ticket.job_id, ticket.attempt, send))
+
     async def report_failure(self, name: str, job_id: str) -> bool:
         """Count a job that met a failing upstream; True when three different ones in a row have."""
         return int(await self.scripts.call("lane_report", name, job_id, "failures")) == 1

@@ -129,7 +129,9 @@ def submit_outcome(answer: Answer, submission: Submission, *, sent_at: datetime,
     if status == 401:
         return NotNow("auth", None, _because("upstream does not accept the API key", answer))
     if status == 402 or (status in (400, 403) and _is_about_balance(answer, submission)):
-        return NotNow("balance", answer.retry_after_s, _because("upstream says the balance is too low", answer))
+        message, refusal = _because("upstream says the balance is too low", answer), _refusal(answer)
+        own = refusal.error if status == 400 and isinstance(refusal, Refused) else None
+        return NotNow("balance", answer.retry_after_s, message, own)
     if status == 403:
         return NotNow("auth", None, _because("upstream does not allow this key to submit", answer))
     if status == 404:

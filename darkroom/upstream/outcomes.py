@@ -104,11 +104,15 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class NotNow:
-    """Upstream created nothing, for a reason that is not the job's: back to the line with it."""
+    """Upstream created nothing, for a reason that is not the job's: back to the line with it.
+
+    `refusal` is what it is instead where only upstream's wording spoke of money, and the account has enough.
+    """
 
     reason: NotNowReason
     retry_after_s: float | None
     message: str
+    refusal: UpstreamError | None = None
 
 
 @dataclass(frozen=True, slots=True)

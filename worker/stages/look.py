@@ -17,7 +17,7 @@ from darkroom.upstream.outcomes import (
     Unavailable,
     UpstreamError,
 )
-from worker.stages.submit import job_error
+from worker.stages.refusals import job_error
 
 NOT_YET_MS = 10 * 60_000
 """How long after the submit a 404 only means `not yet`."""

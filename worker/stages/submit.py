@@ -10,7 +10,6 @@ from redis.exceptions import RedisError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from darkroom.checkpoints import Checkpoint, reach
-from darkroom.jobs import JobError
 from darkroom.store.attempts import Intent, Moved, Ticket
 from darkroom.store.scripts import NotAcknowledgedError
 from darkroom.telemetry.logs import get_logger
@@ -18,15 +17,14 @@ from darkroom.upstream.outcomes import (
     Accepted,
     NeverLeft,
     NotNow,
-    NotNowReason,
     Refused,
     Submission,
     SubmitOutcome,
     Unknown,
-    UpstreamError,
 )
 from darkroom.upstream.session import CONNECT_TIMEOUT_S, steady_s
 from worker.context import SUBMITS_AT_ONCE, Context
+from worker.stages.refusals import job_error, settle_refusal
 
 LEASE_MARGIN_S = 10.0
 """How much longer than the POST may take its lease lasts."""
@@ -40,11 +38,6 @@ BEGIN_FOR_S = 60.0
 
 RECORD_FOR_S = 3600.0
 """How long an answer is held and offered to a Redis that is away: it may name a paid prediction."""
-
-RATE_WAIT_S = 2.0
-
-REFUSALS_ALONE = 3
-"""How often in a row a job heavier than the whole minute's rate may be refused although nothing else was sent."""
 
 HELD_UP = NeverLeft("the worker was held up before it could send", held_up=True)
 log = get_logger(__name__)
@@ -143,13 +136,6 @@ def submission_of(intent: Intent) -> Submission:
     )
 
 
-def job_error(error: UpstreamError) -> JobError:
-    """Give the job's error for what upstream said."""
-    return JobError(
-        code=error.code, message=error.message, retryable=error.kind != "permanent", upstream=error.upstream
-    )
-
-
 async def _settle(ctx: Context, ticket: Ticket, intent: Intent, outcome: SubmitOutcome) -> None:
     match outcome:
         case Accepted(prediction):
@@ -160,10 +146,10 @@ async def _settle(ctx: Context, ticket: Ticket, intent: Intent, outcome: SubmitO
                 await _keep_through_failover(ctx, ticket, prediction.id)
         case Refused(error):
             moved = await ctx.attempts.failed(ticket, job_error(error), created_nothing=True)
-        case NotNow(reason, retry_after_s, message):
-            refusals = await _slow_down(ctx, ticket, intent, reason, retry_after_s)
-            if refusals >= REFUSALS_ALONE:
-                moved = await ctx.attempts.failed(ticket, _too_heavy(intent, message), created_nothing=True)
+        case NotNow():
+            own = await settle_refusal(ctx, ticket, intent, outcome)
+            if own is not None:
+                moved = await ctx.attempts.failed(ticket, own, created_nothing=True)
             else:
                 moved = await ctx.attempts.returned(ticket, "not_now")
         case NeverLeft(_, held_up):
@@ -196,28 +182,6 @@ def _say(ticket: Ticket, intent: Intent, outcome: SubmitOutcome, moved: Moved) -
         line.info("submit.settled", code=outcome.error.code)
     else:
         line.warning("submit.settled", why=outcome.message)
-
-
-async def _slow_down(
-    ctx: Context, ticket: Ticket, intent: Intent, reason: NotNowReason, retry_after_s: float | None
-) -> int:
-    """Let the lane wait or pause; gives how often in a row a job too heavy for the account was refused alone."""
-    if reason == "rate":
-        cost = intent.request.max_images if ctx.settings.upstream.rate_cost == "images" else 1
-        wait_s = retry_after_s if retry_after_s is not None else RATE_WAIT_S
-        return await ctx.lanes.slow(ctx.lane, ticket, wait_s=wait_s, cost=cost, send=intent.send)
-    if await ctx.lanes.pause(ctx.lane, reason, probe_s=ctx.settings.upstream.lane_probe_s):
-        log.error("lane.paused", lane=ctx.lane, reason=reason)
-    return 0
-
-
-def _too_heavy(intent: Intent, message: str) -> JobError:
-    images = intent.request.max_images
-    return JobError(
-        code="exceeds_account_limit",
-        message=f"{images} images at once are more than this account may have a minute: {message}",
-        retryable=True,
-    )
 
 
 async def _count_failure(ctx: Context, ticket: Ticket) -> None:

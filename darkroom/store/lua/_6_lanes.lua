@@ -48,3 +48,14 @@ end
 local function bucket_works(name)
   if name then call('HDEL', k_lane(name), 'bucket_failures') end
 end
+
+-- How many sends in a row of this attempt met the same kind of refusal; the same send counts once.
+local function count_refusal(id, n, send)
+  local attempt = fields(k_attempt(id, n), 'state', 'sends', 'refusals', 'refused_send')
+  if attempt.state ~= 'submitting' or attempt.sends ~= send then return 0 end
+  local refusals = tonumber(attempt.refusals or 0)
+  if attempt.refused_send == send then return refusals end
+  refusals = tonumber(attempt.refused_send) == tonumber(send) - 1 and refusals + 1 or 1
+  call('HSET', k_attempt(id, n), 'refusals', refusals, 'refused_send', send)
+  return refusals
+end

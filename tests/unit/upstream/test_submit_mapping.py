@@ -119,6 +119,11 @@ def test_what_is_not_the_jobs_fault_never_refuses_the_job(
     assert found.reason == reason
 
 
+def test_only_a_400_in_words_of_money_may_be_the_jobs_own_fault(answer_of: AnswerOf) -> None:
+    refusals = [outcome(answer_of(status, {"error": "insufficient balance"})) for status in (400, 402, 403)]
+    assert [isinstance(found, NotNow) and found.refusal is not None for found in refusals] == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("code", "expected"),
     [(400, Refused), (401, NotNow), (402, NotNow), (403, NotNow), (404, NotNow), (429, NotNow), (500, Unknown)],
