@@ -73,7 +73,17 @@ def _quick() -> dict[str, Measurement]:
         "memory": lambda: memory.run(memory.Load(jobs=2, images=3, image_bytes=500_000, poll_min_s=0.1)),
         "startup": lambda: startup.run(startup.Starts(stack=1, processes=0)),
         "fairness": lambda: fairness.run(
-            "fairness", [replace(fairness.CONCURRENCY_BINDS, giant=50, singles=2, inference_s=0.3, poll_min_s=0.1)]
+            "fairness",
+            [
+                replace(
+                    fairness.CONCURRENCY_BINDS,
+                    giant=50,
+                    singles=2,
+                    inference_min_s=0.3,
+                    inference_max_s=0.3,
+                    poll_min_s=0.1,
+                )
+            ],
         ),
         "scale": lambda: scale.run(scale.Depths(depths=(100, 200), tenants=5, calls=64, admit_at_once=16)),
         "reconcile": lambda: reconcile.run(reconcile.Losses(jobs=20, window_s=2)),
