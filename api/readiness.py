@@ -136,4 +136,4 @@ def _progress(found: Progress) -> Check:
     if found.overdue_ms > MOST_OVERDUE_MS:
         overdue_s = found.overdue_ms // 1000
         return Check(False, f"the oldest timer is {overdue_s} s overdue: no worker looks at what is due")
-    return Check(not found.stuck, "; ".join(found.stuck.values()) or None)
+    return Check(not found.stuck, "; ".join(found.stuck.values()) or found.looks_back)

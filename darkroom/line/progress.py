@@ -21,6 +21,9 @@ STUCK_AFTER_MS = {"dispatch": 30_000, "submit": 30_000, "store": 90_000, "notify
 CALL_LASTS_MS = {"submit": 25_000, "store": 100_000, "notify": 100_000}
 """How long a call stands after it was last made; as in `_1_progress.lua`."""
 
+LOOKS_BACK_MS = 300_000
+"""How long a lane may admit nothing after a failover before that is wrong: several times what it takes."""
+
 MOST_OVERDUE_MS = 60_000
 SILENCE_MS = 30_000
 WAITS = {
@@ -56,6 +59,9 @@ class Progress:
     stuck: dict[str, str]
     """What to say of each stage that is stuck."""
 
+    looks_back: str | None
+    """What to say of lanes that admit nothing because another server answers than before."""
+
     @property
     def waits(self) -> str:
         """What there is to do; empty when there is nothing."""
@@ -71,12 +77,32 @@ async def look_at_progress(redis: Redis) -> Progress:
     depth = (await lanes.depth())["depth"]
     signs = [_sign(name, sign, now_ms) for name, sign in (await lanes.workers()).items()]
     info: Any = await redis.info("memory")
-    admitting = full_problem(info) is None and any(lane.state != "paused" for lane in await lanes.states())
+    states = await lanes.states()
+    admitting = full_problem(info) is None and any(lane.state != "paused" for lane in states)
     calls = await read_hash(redis, keys.PROGRESS)
     since = {name: int(at_ms) for name, at_ms in calls.items()}
     stuck = stuck_stages(since, depth=depth, admitting=admitting, now_ms=now_ms)
     said = {stage: _said(stage, ago_ms, signs) for stage, ago_ms in stuck.items()}
-    return Progress(depth, max(0, now_ms - int(first[0][1])) if first else 0, signs, said)
+    ago_ms, looks_back = await _looks_back(redis, [lane.name for lane in states], now_ms) if depth else (0, None)
+    if looks_back is not None and ago_ms > LOOKS_BACK_MS:
+        said["server"] = looks_back
+    return Progress(depth, max(0, now_ms - int(first[0][1])) if first else 0, signs, said, looks_back)
+
+
+async def _looks_back(redis: Redis, lanes: list[str], now_ms: int) -> tuple[int, str | None]:
+    """Say which lane has waited longest for the past of its server to be looked into, and how long (ms)."""
+    waits = []
+    for lane in lanes:
+        noticed_ms = await redis.hget(keys.lane(lane), "server_noticed_ms")
+        if noticed_ms is not None:
+            waits.append((now_ms - int(str(noticed_ms)), lane))
+    if not waits:
+        return 0, None
+    ago_ms, lane = max(waits)
+    return ago_ms, (
+        f"Redis was restarted or failed over: lane {lane} admits nothing for {ago_ms // 1000} s, until what was sent "
+        "lately is listed (server.* in the workers' log)"
+    )
 
 
 def stuck_stages(calls: Mapping[str, int], *, depth: int, admitting: bool, now_ms: int) -> dict[str, int]:

@@ -1,5 +1,7 @@
 """After a failover, what was paid for jobs that wait again is given to them, and is not bought again."""
 
+import time
+
 from darkroom.line.lanes import DEFAULT_LANE
 from darkroom.store.attempts import Moved, TakenOver, Ticket
 from tests.support.stores import HOUR_MS, Store
@@ -21,6 +23,19 @@ async def test_a_waiting_job_is_given_what_was_bought_for_it(store: Store) -> No
     assert await store.spent(job_id) == 3
     assert (await store.admit()).tickets == []
     assert await store.complete(await store.hand_over(await store.ticket(job_id))) is Moved.DONE
+
+
+async def test_what_was_bought_lately_counts_against_the_rate(store: Store) -> None:
+    await store.limits(rate=4)
+    job_id, _ = await store.post(max_images=3), await store.post(max_images=2)
+    assert (
+        await store.attempts.take_over(
+            job_id, prediction_id="p1", lane=DEFAULT_LANE, created_ms=time.time_ns() // 1_000_000, look_in_ms=HOUR_MS
+        )
+        is TakenOver.DONE
+    )
+    assert store.used() == 3
+    assert (await store.admit()).reason == "rate"
 
 
 async def test_a_job_put_back_is_given_what_was_bought_for_it(store: Store) -> None:

@@ -1,6 +1,7 @@
 """On a server that the lane does not know nothing is admitted or sent; only a real one says which it is."""
 
 from darkroom.line.lanes import DEFAULT_LANE
+from darkroom.line.progress import LOOKS_BACK_MS, look_at_progress
 from darkroom.store import keys
 from tests.support.stores import Store
 
@@ -25,6 +26,17 @@ async def test_nothing_is_admitted_until_the_server_is_known(store: Store) -> No
     assert await store.lanes.server_known(DEFAULT_LANE, change.server)
     assert await store.lanes.server_change(DEFAULT_LANE) is None
     assert [ticket.job_id for ticket in (await store.admit()).tickets] == [job_id]
+
+
+async def test_a_lane_that_looks_back_says_so_and_is_wrong_only_after_long(store: Store) -> None:
+    await store.post()
+    fail_over(store)
+    await store.lanes.server_change(DEFAULT_LANE)
+    found = await look_at_progress(store.redis)
+    assert "lane default admits nothing" in (found.looks_back or "")
+    assert found.stuck == {}
+    store.client.hincrby(LANE, "server_noticed_ms", -2 * LOOKS_BACK_MS)
+    assert set((await look_at_progress(store.redis)).stuck) == {"server"}
 
 
 async def test_what_was_admitted_before_is_not_sent_after(store: Store) -> None:
