@@ -10,7 +10,7 @@ UPGRADE ?= --upgrade
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test lint types imports suite lock settings bench chaos clean
+.PHONY: help setup run test lint types imports suite lock settings bench chaos killpoints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{split($$1, name, ":"); printf "  %-10s %s\n", name[1], $$2}'
@@ -50,6 +50,9 @@ bench: $(VENV)/.ready ## run the benchmarks; the table goes to bench/results/
 
 chaos: $(VENV)/.ready ## kill everything at random for minutes and judge what is left (CHAOS_ARGS="--seed 1 --seed 2")
 	@$(BIN)/python -m tests.chaos.storm $(CHAOS_ARGS)
+
+killpoints: $(VENV)/.ready ## kill at every point of a job's way, TIMES= each (5); the table goes to bench/results/
+	@$(BIN)/python -m tests.chaos.kill.killpoints --times $(or $(TIMES),5)
 
 settings: $(VENV)/.ready ## write docs/settings.md and .env.example from the settings classes
 	@$(BIN)/python -m deploy.settings_reference

@@ -2,8 +2,9 @@
 
 For tests only. Unless `DARKROOM_CHECKPOINTS_DIR` names a folder when the process starts, `reach` does nothing. With
 it, a file `<point>.armed` in that folder stops the first process that gets there, at that very instruction (SIGSTOP,
-all threads). An armed file that is not empty waits for a job whose id it holds. What was caught stands in
-`<point>.reached`: `{"pid": …, "details": […]}`, written whole just before the process stops.
+all threads). If the file is not empty, it stops only what has all the words of one of its lines in its details, such as
+a job's id. What was caught stands in `<point>.reached`: `{"pid": …, "details": […]}`, written whole just before the
+process stops.
 """
 
 import json
@@ -60,8 +61,9 @@ def reach(point: Checkpoint, *details: object) -> None:
 def _stop_if_armed(folder: Path, point: Checkpoint, details: list[str]) -> None:
     armed, mine = folder / f"{point}.armed", folder / f"{point}.{os.getpid()}-{threading.get_ident()}"
     try:
-        wanted = armed.read_text().strip()
-        if wanted and not any(wanted in detail for detail in details):
+        wanted = armed.read_text().splitlines()
+        found = " ".join(details)
+        if wanted and not any(all(word in found for word in line.split()) for line in wanted):
             return
         armed.rename(mine)
     except FileNotFoundError:

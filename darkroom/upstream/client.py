@@ -89,7 +89,7 @@ class UpstreamClient:
             return NeverLeft("the HTTP session is closed")
         sent_at = datetime.now(UTC)
         try:
-            with written_until(until_s):
+            with written_until(until_s, submission):
                 answer = await self._calls.control(
                     "POST", path, body=submission.body(), answer_s=self._submit_answer_s(submission)
                 )

@@ -25,7 +25,7 @@ CONNECT_TIMEOUT_S = 10.0
 READ_CHUNK_BYTES = 256 * 1024
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-_write_until_s: ContextVar[float | None] = ContextVar("write_until_s", default=None)
+_write_until: ContextVar[tuple[float, object] | None] = ContextVar("write_until", default=None)
 
 
 class HeldUpError(aiohttp.ClientConnectionError):
@@ -38,13 +38,16 @@ def steady_s() -> float:
 
 
 @contextmanager
-def written_until(moment_s: float) -> Iterator[None]:
-    """Let requests with a body that begin here raise `HeldUpError` instead of being written past `steady_s()`."""
-    token = _write_until_s.set(moment_s)
+def written_until(moment_s: float, what: object) -> Iterator[None]:
+    """Let the request that is made here raise `HeldUpError` instead of being written past this moment of `steady_s`.
+
+    `what` is sent; it is for tests that wait for it.
+    """
+    token = _write_until.set((moment_s, what))
     try:
         yield
     finally:
-        _write_until_s.reset(token)
+        _write_until.reset(token)
 
 
 class PunctualRequest(aiohttp.ClientRequest):
@@ -54,10 +57,11 @@ class PunctualRequest(aiohttp.ClientRequest):
 
     async def write_bytes(self, writer: Any, conn: Any, content_length: int | None = None) -> None:
         """Write head and body, or neither."""
-        until_s = _write_until_s.get()
-        if until_s is not None:
-            reach(Checkpoint.SUBMIT_CONNECTED, str(self.url))
-            if steady_s() > until_s:
+        limited = _write_until.get()
+        if limited is not None:
+            moment_s, what = limited
+            reach(Checkpoint.SUBMIT_CONNECTED, what)
+            if steady_s() > moment_s:
                 conn.protocol.set_exception(HeldUpError("too late to write the request"))
                 return
         await super().write_bytes(writer, conn, content_length)

@@ -63,10 +63,11 @@ def test_process_stops_at_the_point_says_what_it_was_at_and_goes_on_when_told(st
     assert process.communicate(timeout=20)[0] == "went on\n"
 
 
-def test_armed_for_one_job_lets_others_pass(start: Start, tmp_path: Path) -> None:
-    (tmp_path / f"{POINT}.armed").write_text("job_2")
-    assert start("job_1").communicate(timeout=20)[0] == "went on\n"
-    process = start("j:job_2:1")
+def test_armed_for_certain_jobs_lets_others_pass(start: Start, tmp_path: Path) -> None:
+    (tmp_path / f"{POINT}.armed").write_text("job_2 Accepted\njob_3 Accepted")
+    assert start("job_1 Accepted").communicate(timeout=20)[0] == "went on\n"
+    assert start("job_3 Unknown").communicate(timeout=20)[0] == "went on\n"
+    process = start("j:job_3:1 Accepted")
     wait_until(lambda: stopped(process), what="the process stops")
 
 
