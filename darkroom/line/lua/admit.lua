@@ -33,7 +33,7 @@ local used = tonumber(call('HGET', k_lane(name), 'used') or 0)
 local slots, unsent = call('ZCARD', k_slots(name)), call('ZCARD', k_unsent(name))
 local unstored = tonumber(call('HGET', K_DEPTH, '*|unstored') or 0)
 local by_request = lane.rate_cost == 'requests'
-local line_cost = tonumber(call('HGET', K_DEPTH, by_request and '*|jobs' or '*|images') or 0)
+local line_cost = tonumber(call('HGET', K_DEPTH, by_request and '*|jobs' or '*|images') or 0) - held_cost(by_request)
 local unsent_most = math.max(1, math.ceil(rate * 2 / 60))
 
 local BURST = 64 -- what an idle lane may have unsent, so that a burst does not wait in Celery's queue past its lease

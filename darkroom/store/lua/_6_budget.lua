@@ -3,7 +3,9 @@
 
 local function charge_images(job, images, day)
   count_usage(job.tenant, 'charged_images', images, day)
-  if call('EXISTS', k_batch(job.batch)) == 1 then call('HINCRBY', k_batch(job.batch), 'charged_images', images) end
+  if job.batch ~= '-' and call('EXISTS', k_batch(job.batch)) == 1 then
+    call('HINCRBY', k_batch(job.batch), 'charged_images', images)
+  end
 end
 
 local function charge(job, attempt)
@@ -115,6 +117,18 @@ local function hold_over_budget(job)
 end
 
 local HOLD_MOST = 64
+
+-- What of the line can't go whatever the limits: it must not slow down the rest. Counts so many tenants, no more.
+local function held_cost(by_request)
+  if call('EXISTS', K_HELD) == 0 then return 0 end
+  local cost = 0
+  for i, tenant in ipairs(call('HKEYS', K_HELD)) do
+    if i > HOLD_MOST then break end
+    local names = by_request and PRIORITIES or { 'images' }
+    for _, name in ipairs(names) do cost = cost + tonumber(call('HGET', K_DEPTH, tenant .. '|' .. name) or 0) end
+  end
+  return cost
+end
 
 -- Gives the job at its turn, past those that are held now. -> job | nil, whether there may be another
 local function next_payable()

@@ -41,6 +41,19 @@ async def test_tenant_without_budget_left_waits_and_others_go_on(store: Store) -
     assert set(await store.budgets.held()) == {"a"}
 
 
+@pytest.mark.parametrize("rate_cost", ["images", "requests"])
+async def test_long_line_of_a_held_tenant_does_not_space_out_the_others(store: Store, rate_cost: str) -> None:
+    await store.limits(rate=20, rate_cost=rate_cost)
+    await store.budgets.apply({"a": 1})
+    await store.admitted()
+    for _ in range(30):
+        await store.post()
+    assert await ids(store) == []
+    store.pass_the_window()
+    others = [await store.post("b") for _ in range(3)]
+    assert await ids(store) == others
+
+
 async def test_a_hundred_admissions_at_once_stay_within_the_budget(store: Store) -> None:
     await store.limits(rate=6_000)
     await store.budgets.apply({"*": 10})
