@@ -369,8 +369,10 @@ async def test_batch_goes_on_when_money_is_given_back(store: Store) -> None:
     first, second = await batch_of(store, 2, 2, cap=3)
     [ticket] = (await store.admit()).tickets
     assert ticket.job_id == first
+    assert await ids(store) == []
     pass_midnight(store.client)
-    await store.sweep()
+    await store.sweep("b:batch_1")
+    assert "batch_1" in store.cell().at(keys.HELD_BATCHES)
     assert await ids(store) == []
     await store.jobs.cancel(first)
     await store.sweep()
@@ -405,3 +407,23 @@ async def test_batch_and_its_tenant_can_both_be_held(store: Store) -> None:
     await store.sweep()
     store.pass_the_window()
     assert await ids(store) == [second]
+
+
+async def test_tenant_held_behind_a_batch_that_can_not_go_itself_is_let_go(store: Store) -> None:
+    await batch_of(store, 2, cap=9)
+    loose = await store.post(priority="low")
+    await store.budgets.apply({"a": 1})
+    assert await ids(store) == []
+    store.client.hset(keys.batch("batch_1"), "cap_images", 1)
+    await store.sweep("h:a")
+    assert await ids(store) == [loose]
+
+
+async def test_line_of_many_who_can_not_pay_is_passed_over_in_bounded_steps(store: Store) -> None:
+    for number in range(70):
+        await store.post(f"t{number:02d}", max_images=2)
+    await store.budgets.apply({"*": 1, "z": 5})
+    last = await store.post("z")
+    first = await store.admit()
+    assert (first.reason, first.tickets) == ("more", [])
+    assert await ids(store) == [last]
