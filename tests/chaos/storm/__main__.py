@@ -45,7 +45,7 @@ def main(
     """Run storms and judge them; what a storm leaves is kept where it broke a promise."""
     started, verdicts = surroundings(), []
     for one in seed or [secrets.randbelow(1_000_000)]:
-        shape = Shape(jobs, minutes * 60, workers, 2.0, ALL, longest_freeze_s=25.0, sync=sync)
+        shape = Shape(jobs, minutes * 60, workers, 1.5, ALL, longest_freeze_s=25.0, sync=sync)
         folder = Path(tempfile.mkdtemp(prefix=f"darkroom-storm-{one}-"))
         typer.echo(f"storm of seed {one}: {jobs} jobs, {minutes:g} minutes, logs in {folder}", err=True)
         verdict = run_storm(one, shape, folder, settle_s=SYNC_LEASE_S + 90.0)
