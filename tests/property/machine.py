@@ -18,6 +18,7 @@ from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
 from darkroom.timers import Timers
 from tests.property.model import ModelJob, Try
+from tests.property.repeating import Repeating
 from tests.support.cell import Cell
 from tests.support.conservation import broken_rules
 from tests.support.lifetimes import immortal_keys
@@ -40,6 +41,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.jobs, self.attempts = JobStore(self.redis), AttemptStore(self.redis)
         self.line, self.lanes = Line(self.redis), LaneStore(self.redis)
         self.timers, self.deliveries = Timers(self.redis), DeliveryStore(self.redis)
+        self.repeating = Repeating(self.jobs.scripts, self.client)
         self.model: dict[str, ModelJob] = {}
         self.owners: dict[str, tuple[str, int]] = {}
         self.once: dict[str, tuple[str, int]] = {}
@@ -47,6 +49,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.paused = False
         self.limits = (20, 3)
         self.order = 0
+        self.intents = 0
         self.configure()
 
     def teardown(self) -> None:

@@ -133,7 +133,12 @@ class Moves(BudgetRules):
     @rule(pick=picks, stale=ages)
     def begin_submit(self, pick: int, stale: int) -> None:
         job, item, ticket, good = self.fenced(pick, stale, "admitted")
-        intent = self.run(self.attempts.begin_submit(ticket, lease_ms=HOUR_MS, sync_lease_ms=HOUR_MS, key="k"))
+        self.intents += 1
+        intent = self.run(
+            self.attempts.begin_submit(
+                ticket, lease_ms=HOUR_MS, sync_lease_ms=HOUR_MS, key="k", mark=f"worker-{self.intents}"
+            )
+        )
         assert (intent is not None) == (good and not self.paused)
         if intent is not None:
             item.state = job.status = "submitting"

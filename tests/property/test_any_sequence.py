@@ -30,9 +30,13 @@ small_limits = st.sampled_from([(20, 3), (4, 1), (8, 50)])
 class Everything(Moves):
     """Adds what time, operators and receivers of webhooks do."""
 
-    @initialize(begun=st.lists(st.tuples(webhooks, st.integers(0, 5), st.booleans()), min_size=1, max_size=3))
-    def begin_in_the_middle(self, begun: list[tuple[Webhook | None, int, bool]]) -> None:
-        """Start with jobs that have gone some of their way, some of them canceled there."""
+    @initialize(
+        begun=st.lists(st.tuples(webhooks, st.integers(0, 5), st.booleans()), min_size=1, max_size=3),
+        lost=st.booleans(),
+    )
+    def begin_in_the_middle(self, begun: list[tuple[Webhook | None, int, bool]], lost: bool) -> None:
+        """Start with jobs that have gone some of their way, some of them canceled there, the answers lost or not."""
+        self.repeating.on = lost
         for pick, (webhook, steps, canceled) in enumerate(begun):
             self.enqueue("a", 2, "normal", webhook, None, 1000)
             self.advance(pick, steps)
@@ -82,6 +86,11 @@ class Everything(Moves):
             self.client.hdel(keys.lane(DEFAULT_LANE), "spaced_ms")
             self.admit(5, 5000)
 
+    @rule(lost=st.booleans())
+    def answers_get_lost(self, lost: bool) -> None:
+        """From now on every call is repeated by the connection, or no longer."""
+        self.repeating.on = lost
+
     @rule(limits=small_limits)
     def change_limits(self, limits: tuple[int, int]) -> None:
         self.limits = limits
@@ -127,9 +136,9 @@ class Everything(Moves):
             job.finish("expired")
 
     @precondition(lambda self: self.model)
-    @rule(chosen=st.sets(picks, max_size=4), most=st.integers(1, 5))
-    def sweep(self, chosen: set[int], most: int) -> None:
-        """Timers go off, and the poller does what it does about them."""
+    @rule(chosen=st.sets(picks, max_size=4), most=st.integers(1, 5), others=st.booleans())
+    def sweep(self, chosen: set[int], most: int, others: bool) -> None:
+        """Timers go off, and the poller of one worker or of two does what it does about them, nothing twice."""
         due = sorted(Cell.read(self.client).at(keys.DUE))
         for pick in chosen:
             if due:
@@ -138,6 +147,14 @@ class Everything(Moves):
         leased = self.run(self.timers.lease_due(most=most, look_ms=HOUR_MS, message_ms=HOUR_MS))
         assert leased.unknown == []
         assert leased.line_depth == sum(job.waiting for job in self.model.values())
+        if others:
+            again = self.run(self.timers.lease_due(most=100, look_ms=HOUR_MS, message_ms=HOUR_MS))
+            taken = {entry.ticket for entry in leased.attempts} | {item.delivery_id for item in leased.deliveries}
+            assert not taken & {entry.ticket for entry in again.attempts}
+            assert not taken & {item.delivery_id for item in again.deliveries}
+            leased.attempts += again.attempts
+            leased.deadlines += again.deadlines
+            most += 100
         for entry in leased.attempts:
             self._act_on(entry)
         for job_id in leased.deadlines:
