@@ -6,7 +6,7 @@ local key = k_lane(ARGV[1])
 if call('SISMEMBER', K_LANES, ARGV[1]) == 0 then return -1 end
 for i, name in ipairs({ 'images_per_minute', 'max_concurrency' }) do
   local wanted = ARGV[i + 1]
-  if wanted == '0' then wanted = call('HGET', key, 'configured_' .. name) end
+  if wanted == '0' then wanted = call('HGET', key, 'configured_' .. name) or '' end
   if wanted ~= '' then call('HSET', key, name, wanted) end
 end
 if call('HGET', key, 'state') ~= 'paused' then due_in('l:' .. ARGV[1], 0) end

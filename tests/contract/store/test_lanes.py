@@ -143,6 +143,13 @@ async def test_limit_goes_back_to_its_setting(store: Store) -> None:
     assert await limits_of(store) == (7, 2)
 
 
+async def test_limit_whose_setting_is_not_known_yet_stays_as_it_is(store: Store) -> None:
+    await store.lanes.change_limits(DEFAULT_LANE, images_per_minute=3, max_concurrency=None)
+    store.client.hdel(keys.lane(DEFAULT_LANE), "configured_images_per_minute")
+    assert await store.lanes.change_limits(DEFAULT_LANE, images_per_minute=AS_CONFIGURED, max_concurrency=None)
+    assert (await limits_of(store))[0] == 3
+
+
 async def test_limits_of_a_lane_that_is_not_known_change_nothing(store: Store) -> None:
     assert not await store.lanes.change_limits("other", images_per_minute=3, max_concurrency=2)
     assert keys.lane("other") not in store.cell().values
