@@ -61,7 +61,8 @@ def main(
 def _outcome(verdicts: list[Verdict], **parameters: float) -> Outcome:
     counts: Counter[str] = Counter()
     for verdict in verdicts:
-        counts.update(verdict.totals)
+        for name, count in verdict.totals.items():
+            counts[name] = max(counts[name], count) if name.endswith("at most") else counts[name] + count
         counts.update({f"struck: {kind}": count for kind, count in sorted(verdict.struck.items())})
         counts["findings"] += len(verdict.findings)
     case = f"{len(verdicts)} storms, seeds {', '.join(str(verdict.seed) for verdict in verdicts)}"
