@@ -36,9 +36,14 @@ log = get_logger(__name__)
 
 @dataclass(slots=True)
 class Shares:
-    """What is to become of predictions that nobody owns. `wait_for` says why that is not clear yet."""
+    """What is to become of predictions that nobody owns, by what they were asked for.
+
+    Of what is `contested` an equal request is just being sent, and may be told that they are its own. `wait_for` says
+    why nothing is clear yet.
+    """
 
     named: dict[str, list[Orphan]] = field(default_factory=dict)
+    contested: set[str] = field(default_factory=set)
     nameless: list[Orphan] = field(default_factory=list)
     wait_for: str = ""
 
@@ -75,9 +80,9 @@ async def _look_into(ctx: Context, lane: str, change: ServerChange, mark: str) -
     window = (since_ms, ctx.clock.now_ms())
     listing = await Lister(ctx).list_orphans([window], interesting=lambda _: True, go_on=go_on)
     shares = share_out(listing.orphans, await read_open_sends(ctx.redis, lane))
-    given = None if shares.wait_for else await _give(ctx, lane, shares, change.seen_ms)
+    given = None if shares.wait_for else await give(ctx, lane, shares, change.seen_ms)
     if given is None:
-        log.info("server.not_clear_yet", lane=lane, waits_for=shares.wait_for or "admitted jobs to be back in line")
+        log.info("server.not_clear_yet", lane=lane, waits_for=shares.wait_for or "equal requests on their way")
         return
     if shares.nameless:
         await ctx.lanes.pause(lane, "operator")
@@ -115,17 +120,20 @@ def share_out(orphans: Iterable[Orphan], sends: Sequence[OpenSend]) -> Shares:
             board[orphan.wanted].append(orphan)
     being_sent = {send.wanted for send in sends if send.state == "submitting"}
     claimed = Counter(send.wanted for send in sends if send.state != "submitting")
-    if being_sent & set(board):
-        shares.wait_for = "an equal request that is being sent"
-    elif shares.nameless and any(send.state == "submitting" or send.lost for send in sends):
+    shares.contested = being_sent & set(board)
+    if shares.nameless and any(send.state == "submitting" or send.lost for send in sends):
         shares.wait_for = "lost sends to be settled"
-    shares.named = {wanted: found[claimed[wanted] :] for wanted, found in board.items() if found[claimed[wanted] :]}
+    left = {wanted: found[claimed[wanted] :] for wanted, found in board.items() if wanted not in shares.contested}
+    shares.named = {wanted: found for wanted, found in left.items() if found}
     return shares
 
 
-async def _give(ctx: Context, lane: str, shares: Shares, seen_ms: int) -> int | None:
+async def give(ctx: Context, lane: str, shares: Shares, seen_ms: int) -> int | None:
     """Give each prediction to a job that waits for the same; how many were given, None: it is not over yet."""
-    waiting = await _waiting(ctx, set(shares.named)) if shares.named else {}
+    wanted_by_some = shares.contested | set(shares.named)
+    waiting = await _waiting(ctx, wanted_by_some) if wanted_by_some else {}
+    if any(waiting.get(wanted) for wanted in shares.contested):
+        return None
     given = 0
     for wanted, orphans in shares.named.items():
         jobs = waiting.get(wanted, [])
@@ -136,6 +144,8 @@ async def _give(ctx: Context, lane: str, shares: Shares, seen_ms: int) -> int | 
             )
             if became is TakenOver.ADMITTED:
                 return None
+            if became is TakenOver.FOREIGN:
+                jobs.insert(0, job_id)
             if became is not TakenOver.NOT_WAITING:
                 orphans.pop(0)
             if became is TakenOver.DONE:
