@@ -228,7 +228,11 @@ class Moves(BudgetRules):
         job = self.choose_job(pick)
         old = list(self.owners)
         prediction = old[known % len(old)] if old and known % 5 == 0 else f"p{len(old)}"
-        expected = job.take_over(prediction, self._owner(prediction))
+        owner = self._owner(prediction)
+        if prediction in self.owners and owner is None:  # its owner's record has expired, the ownership has not
+            expected = int(TakenOver.FOREIGN)
+        else:
+            expected = job.take_over(prediction, owner)
         became = self.run(
             self.attempts.take_over(
                 job.job_id,
