@@ -108,6 +108,19 @@ async def test_room_opens_when_the_window_has_passed(store: Store) -> None:
     assert len((await store.admit()).tickets) == 1
 
 
+async def test_line_is_looked_at_again_when_enough_for_the_job_at_its_turn_has_left_the_window(store: Store) -> None:
+    await store.limits(rate=4)
+    for _ in range(2):
+        await store.generating()
+    now_ms = int(store.client.time()[0]) * 1000
+    sends = keys.sends(DEFAULT_LANE)
+    first, second = sorted(store.cell().at(sends))
+    store.client.zadd(sends, {first: now_ms + 10_000, second: now_ms + 30_000})
+    await store.post(max_images=4)
+    assert (await store.admit()).reason == "rate"
+    assert store.cell().at(keys.DUE)["l:default"] == pytest.approx(now_ms + 30_000, abs=1)
+
+
 async def test_job_heavier_than_the_whole_minute_goes_alone(store: Store) -> None:
     await store.limits(rate=4)
     await store.generating(max_images=1)

@@ -105,7 +105,7 @@ async def test_trial_in_which_nothing_fits_leaves_the_planned_one_alone(store: S
     await store.limits(rate=4)
     await store.generating(max_images=4)
     await broke(store)
-    await store.lanes.try_one(DEFAULT_LANE, probe_s=15)
+    await store.lanes.try_one(DEFAULT_LANE, probe_s=300)
     planned = store.cell().at(keys.DUE)["l:default"]
     assert (await store.admit()).reason in ("rate", "spacing")
     assert store.cell().at(keys.DUE)["l:default"] == planned
