@@ -60,6 +60,20 @@ async def test_pace_in_force_grows_from_the_refusal_to_the_whole_rate(
     assert (await store.admit()).reason == "rate"
 
 
+async def test_admissions_are_spaced_further_apart_at_a_lower_pace(store: Store) -> None:
+    await store.limits(rate=60)
+    now_ms = int(store.client.time()[0]) * 1000
+    store.client.hset(keys.lane(DEFAULT_LANE), mapping={"pace": 0.5, "slowed_ms": now_ms})
+    for _ in range(60):
+        await store.post(max_images=4)
+    [ticket] = (await store.admit()).tickets
+    await store.begin(ticket)
+    store.client.hincrby(keys.lane(DEFAULT_LANE), "spaced_ms", -4_001)
+    assert (await store.admit()).reason == "spacing"
+    store.client.hincrby(keys.lane(DEFAULT_LANE), "spaced_ms", -4_001)
+    assert len((await store.admit()).tickets) == 1
+
+
 async def test_spacing_after_a_refusal_shortens_as_the_pace_recovers(store: Store) -> None:
     await store.limits(rate=60)
     now_ms = int(store.client.time()[0]) * 1000

@@ -92,6 +92,7 @@ class World:
         ("balance", {"balance": FAILING}, ("again",)),
         ("balance", {"balance": NO_SUCH_CALL}, ("try one",)),
         ("balance", {"balance": NO_NUMBER}, ("try one",)),
+        ("balance", {"balance": NO_NUMBER, "listing": FAILING}, ("try one",)),
         ("balance", {"balance": A_PAGE}, ("try one",)),
         ("balance", {"balance": UnauthorizedError("401")}, ("pause", "auth")),
         ("auth", {"balance": 5.0}, ("reopen", "auth")),
