@@ -26,6 +26,7 @@ def main(
     inference: Annotated[
         list[str] | None, typer.Option(metavar="MIN:MAX", help="Seconds upstream takes; one case each.")
     ] = None,
+    depth: Annotated[list[int] | None, typer.Option(min=100, help="Jobs that wait in `scale`; one case each.")] = None,
     out: Annotated[Path, typer.Option(help="Where results are written.")] = ROOT / "bench" / "results",
     quick: Annotated[bool, typer.Option(help="Run every part on next to nothing; its figures mean nothing.")] = False,
 ) -> None:
@@ -35,7 +36,7 @@ def main(
         raise typer.BadParameter(f"{', '.join(unknown)}; there are {', '.join(NAMES)}")
     if quick and out == ROOT / "bench" / "results":
         raise typer.BadParameter("--quick needs an --out of its own: its figures mean nothing")
-    measurements = _quick() if quick else _full(jobs, rate, inference)
+    measurements = _quick() if quick else _full(jobs, rate, inference, depth)
     for name in wanted:
         started = surroundings()
         typer.echo(f"{name} …", err=True)
@@ -48,7 +49,9 @@ def main(
     typer.echo(write_table(out).read_text())
 
 
-def _full(jobs: int, rates: list[float] | None, inferences: list[str] | None) -> dict[str, Measurement]:
+def _full(
+    jobs: int, rates: list[float] | None, inferences: list[str] | None, depths: list[int] | None
+) -> dict[str, Measurement]:
     if rates is None and inferences is None:
         loads = [(5.0, (1.0, 2.0)), (20.0, (1.0, 2.0)), (5.0, (5.0, 8.0))]
     else:
@@ -59,7 +62,7 @@ def _full(jobs: int, rates: list[float] | None, inferences: list[str] | None) ->
         "memory": lambda: memory.run(memory.Load()),
         "startup": lambda: startup.run(startup.Starts()),
         "fairness": lambda: fairness.run("fairness", [fairness.CONCURRENCY_BINDS, fairness.RATE_BINDS]),
-        "scale": lambda: scale.run(scale.Depths()),
+        "scale": lambda: scale.run(scale.Depths(tuple(sorted(depths))) if depths else scale.Depths()),
         "reconcile": lambda: reconcile.run(reconcile.Losses()),
         "limiter_rate": lambda: limiter.run("limiter_rate", limiter.RATE_BINDS),
         "limiter_late_answers": lambda: limiter.run("limiter_late_answers", limiter.LATE_ANSWERS),
