@@ -185,7 +185,7 @@ class JobStore:
 
         Raises:
             KeyError: no such job.
-            ConflictError: `nothing_to_resolve` or `prediction_owned`.
+            ConflictError: `nothing_to_resolve`, `prediction_owned` or `job_canceled`.
         """
         message = f"the answer to the submit was lost, it may have been paid; given up by {by}"
         reply = await self.scripts.call("resolve", job_id, action, prediction_id, message, secrets.token_hex(8))
@@ -198,6 +198,8 @@ class JobStore:
                 raise ConflictError("nothing_to_resolve", "only a job that ended submit_unconfirmed can be resolved")
             case -3:
                 raise ConflictError("prediction_owned", "the prediction belongs to another job")
+            case -4:
+                raise ConflictError("job_canceled", "its owner canceled the job: adopt its prediction, or give it up")
         raise AssertionError("resolve.lua gave an unknown code")
 
 

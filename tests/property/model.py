@@ -27,6 +27,7 @@ class Try:
     failed_in: str = ""
     adopted: bool = False
     asked: bool = False
+    taken_back: bool = False
     listing: str = ""
     listings: int = 0
     absent: int = 0
@@ -116,8 +117,8 @@ class ModelJob:
             item.duplicates.append(prediction)
             self.spent += self.images
             return -4
-        self.spent += self.images if put_back else 0
-        item.prediction, item.failed_in, item.adopted = prediction, "", adopted
+        self.spent += self.images if put_back or (given_up and item.taken_back) else 0
+        item.prediction, item.failed_in, item.adopted, item.taken_back = prediction, "", adopted, False
         item.move("generating")
         if self.is_current(item):
             self.status = "generating"
@@ -152,9 +153,24 @@ class ModelJob:
             self.status = "unconfirmed"
         return True
 
+    def use_duplicate(self, item: Try) -> bool:
+        """Go on with what an earlier send of the attempt had bought."""
+        if not item.duplicates:
+            return False
+        item.prediction = item.duplicates.pop(0)
+        self.spent -= self.images
+        item.move("generating")
+        if self.is_current(item):
+            self.status = "generating"
+            if self.cancel_requested:
+                self.finish("canceled")
+        return True
+
     def returned(self, item: Try, *, absent: bool) -> int:
         """Take a send back that created nothing."""
         item.absent += int(absent)
+        if self.use_duplicate(item):
+            return DONE
         item.move("queued")
         self.spent -= self.images
         if self.is_current(item):
@@ -163,15 +179,19 @@ class ModelJob:
 
     def failed(self, item: Try, *, created_nothing: bool, most: int, error: str) -> int:
         """End an attempt that yields nothing."""
+        if created_nothing and self.use_duplicate(item):
+            return 2
+        asked = item.asked and item.state == "generating"
         replace = item.state == "generating" and item.number < most
         item.failed_in = item.state
         item.move("failed")
         self.spent -= self.images if created_nothing else 0
+        item.taken_back = created_nothing
         if not self.is_current(item):
             return 3
         if self.cancel_requested:
             self.finish("canceled", error if item.failed_in == "unconfirmed" and error == "submit_unconfirmed" else "")
-        elif item.asked:
+        elif asked:
             item.asked = False
             self.next_attempt()
             return 2
@@ -225,6 +245,7 @@ class ModelJob:
                 item.asked, item.failed_in = True, ""
                 item.move("generating")
             if item.state in ("generating", "storing"):
+                item.lease += int(item.state == "generating")
                 self.status = item.state
                 return 3
         self.next_attempt()
@@ -236,6 +257,8 @@ class ModelJob:
         over = self.status in TERMINAL and (item.state, item.failed_in) == ("failed", "unconfirmed")
         if not over or self.resolved or self.error != "submit_unconfirmed":
             return -2
+        if action == "resubmit" and self.status == "canceled":
+            return -4
         if action == "adopt" and owned:
             return -3
         if action == "give_up":
@@ -246,7 +269,7 @@ class ModelJob:
             self.cancel_requested, self.has_deadline, self.deadline_passed = False, False, False
             self.next_attempt()
             return DONE
-        item.prediction, item.failed_in = prediction, ""
+        item.prediction, item.failed_in, item.adopted = prediction, "", True
         item.move("generating")
         self.status = "generating" if self.status == "failed" else self.status
         return DONE

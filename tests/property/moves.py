@@ -216,6 +216,7 @@ class Moves(BudgetRules):
         assert (handed is not None) == (good or repeated)
         if good:
             item.move("storing")
+            item.asked = False
         if handed is not None:
             assert handed.lease == item.lease
         if good:
@@ -266,7 +267,9 @@ class Moves(BudgetRules):
         if expected < 0:
             with pytest.raises(ConflictError) as refused:
                 self.run(self.jobs.resolve(job.job_id, action, prediction_id=prediction, by="ops"))
-            assert refused.value.code == {-2: "nothing_to_resolve", -3: "prediction_owned"}[expected]
+            assert (
+                refused.value.code == {-2: "nothing_to_resolve", -3: "prediction_owned", -4: "job_canceled"}[expected]
+            )
             return
         self.run(self.jobs.resolve(job.job_id, action, prediction_id=prediction, by="ops"))
         if action == "adopt":
@@ -309,8 +312,9 @@ class Moves(BudgetRules):
     @rule(pick=picks, stale=ages, most=st.sampled_from([0, 2, 3]), unsettled=st.booleans())
     def failed(self, pick: int, stale: int, most: int, unsettled: bool) -> None:
         job, item, ticket, good = self.fenced(pick, stale, "submitting", "unconfirmed", "generating", "storing")
-        nothing, asked = item.state == "submitting", item.asked
+        asked = item.asked and item.state == "generating"
         error = UNSETTLED if item.state == "unconfirmed" and unsettled else ERROR
+        nothing = item.state == "submitting" or (item.state == "unconfirmed" and not unsettled and most > 0)
         moved = self.run(self.attempts.failed(ticket, error, created_nothing=nothing, max_attempts=most))
         expected = Moved.STALE
         if good:

@@ -104,7 +104,8 @@ def slots_belong_to_what_upstream_may_work_on(cell: Cell) -> Iterator[str]:
         slots = set(cell.at(keys.slots(lane)))
         holders = {attempt.member for attempt in ours if attempt.state in HOLDS_SLOT}
         lapsed = {attempt.member for attempt in ours if attempt.state == "unconfirmed"}
-        yield from (f"slot of {member} is left" for member in slots - holders)
+        left_open = {attempt.member for attempt in ours if _is_open(cell, attempt)}
+        yield from (f"slot of {member} is left" for member in slots - holders - left_open if _kept(cell, member))
         yield from (f"{member} has no slot" for member in holders - slots - lapsed)
         unsent = {attempt.member for attempt in ours if attempt.state == "admitted"}
         yield from _differ(unsent, set(cell.at(keys.unsent(lane))))

@@ -5,7 +5,6 @@ that nobody owns and that was asked for what a waiting job asks for is given to 
 what it was asked for pauses the lane, for an operator. Then the lane knows the server, and goes on.
 """
 
-import secrets
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -24,11 +23,10 @@ from darkroom.telemetry.logs import get_logger
 from darkroom.upstream.errors import UnauthorizedError, UpstreamUnavailableError
 from worker.context import Context
 from worker.stages.lane import pause_for_key
-from worker.stages.reconcile.listing import Lister, Orphan, SweepLostError
+from worker.stages.reconcile.hold import SweepLostError, hold_sweep
+from worker.stages.reconcile.listing import Lister, Orphan
 from worker.stages.reconcile.open_sends import OpenSend, read_open_sends, wanted_name
 
-HOLD_MS = 15_000
-PAUSE_MS = 2_000
 IN_FLIGHT_MARGIN_MS = 5_000
 CHUNK = 500
 log = get_logger(__name__)
@@ -51,34 +49,30 @@ class Shares:
 async def check_server(ctx: Context, lane: str) -> None:
     """Look into the past of the server that answers now, unless the lane knows it; one worker does at a time."""
     change = await ctx.lanes.server_change(lane)
-    mark = secrets.token_hex(8)
-    if change is None or not await ctx.attempts.claim_sweep(lane, mark, hold_ms=HOLD_MS):
+    if change is None:
         return
     try:
-        await _look_into(ctx, lane, change, mark)
+        async with hold_sweep(ctx.attempts, lane) as held:
+            if held:
+                await _look_into(ctx, lane, change)
     except SweepLostError:
         log.info("server.check_taken_over", lane=lane)
     except UpstreamUnavailableError as error:
         log.warning("server.not_listed", lane=lane, why=str(error), effect="nothing is admitted until it is")
     except UnauthorizedError:
         await pause_for_key(ctx)
-    finally:
-        await ctx.attempts.end_sweep(lane, mark, pause_ms=PAUSE_MS)
 
 
-async def _look_into(ctx: Context, lane: str, change: ServerChange, mark: str) -> None:
+async def _look_into(ctx: Context, lane: str, change: ServerChange) -> None:
     upstream = ctx.settings.upstream
     in_flight_ms = int(upstream.submit_timeout_s * 1000) + IN_FLIGHT_MARGIN_MS
     if change.now_ms - change.noticed_ms < in_flight_ms and not await keeps_every_write(ctx):
         log.warning("server.changed", lane=lane, effect=f"nothing is admitted for {in_flight_ms // 1000} s at least")
         return  # what is still being sent by those who knew the server before is to be in the listing
 
-    async def go_on() -> bool:
-        return await ctx.attempts.claim_sweep(lane, mark, hold_ms=HOLD_MS)
-
     since_ms = change.seen_ms - in_flight_ms - int(upstream.reconcile_window_s * 1000)
     window = (since_ms, ctx.clock.now_ms())
-    listing = await Lister(ctx).list_orphans([window], interesting=lambda _: True, go_on=go_on)
+    listing = await Lister(ctx).list_orphans([window], interesting=lambda _: True)
     shares = share_out(listing.orphans, await read_open_sends(ctx.redis, lane))
     given = None if shares.wait_for else await give(ctx, lane, shares, change.seen_ms)
     if given is None:

@@ -36,6 +36,7 @@ end
 
 -- Upstream has made a second prediction for the attempt: nobody wanted it, and it is paid all the same.
 local function spend_twice(job, attempt)
+  call('HSET', k_attempt(attempt.id, attempt.n), 'duplicate_day', today())
   charge_images(job, job.images, today())
   add_spent(job, attempt, job.images, today())
 end

@@ -18,6 +18,7 @@ call_for('store')
 local lease = call('HINCRBY', k_attempt(id, n), 'lease', 1)
 call('HSET', k_attempt(id, n), 'state', 'storing', 'sources', ARGV[4], 'inference_ms', ARGV[5], 'polls', ARGV[6],
   'storing_ms', int(NOW))
+call('HDEL', k_attempt(id, n), 'ask')
 due_in(due_of(id, n), tonumber(ARGV[7]))
 if is_current(job, n) then set_status(job, 'storing') end
 return { 1, int(lease) }

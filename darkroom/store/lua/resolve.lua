@@ -6,6 +6,7 @@
 -- ARGV: 1 job id, 2 'adopt', 'resubmit' or 'give_up', 3 prediction id ('' none), 4 what the error says from now on (give_up),
 --       5 the caller's own mark: a call repeated because its answer was lost gives the same answer again
 -- -> {1, wake} done | {-1} no such job | {-2} there is nothing to settle | {-3} the prediction belongs to another attempt
+--    | {-4} its owner canceled it: nothing is bought for it
 -- attempt from failed to generating (adopt); job from failed to generating (adopt) or queued (resubmit)
 local id, action = ARGV[1], ARGV[2]
 local job = load_job(id)
@@ -16,11 +17,13 @@ if record.resolve_mark == ARGV[5] then return { 1, 0 } end
 local attempt = load_attempt(id, job.attempt)
 local unsettled = TERMINAL[job.status] and attempt.state == 'failed' and attempt.failed_in == 'unconfirmed'
 if not unsettled or record.resolved == '1' or not is_unsettled(record.error) then return { -2 } end
+if action == 'resubmit' and job.status == 'canceled' then return { -4 } end
 if action == 'adopt' then
   local owner = call('GET', k_prediction(ARGV[3]))
   if owner and owner ~= member_of(id, job.attempt) then return { -3 } end
 end
 settle_send(attempt)
+free_slot(attempt)
 call('HSET', key, 'resolve_mark', ARGV[5])
 if action == 'give_up' then
   local told = cjson.decode(record.error)

@@ -40,7 +40,11 @@ local function resume()
     call('HSET', k_attempt(id, job.attempt), 'ask', '1')
     attempt.state = 'generating'
   end
-  if attempt.state == 'generating' then call('HSET', k_attempt(id, job.attempt), 'clock_ms', int(NOW)) end
+  if attempt.state == 'generating' then
+    -- whoever is looking now looks for a job that had ended: what that decides is stale
+    call('HINCRBY', k_attempt(id, job.attempt), 'lease', 1)
+    call('HSET', k_attempt(id, job.attempt), 'clock_ms', int(NOW))
+  end
   return attempt.state
 end
 

@@ -22,7 +22,7 @@ if adopting and not (attempt.state == 'unconfirmed' and latest) then return owne
 local function disown(member)
   local other_id, other_n = member:match('^(.+):(%d+)$')
   local other, other_job = load_attempt(other_id, other_n), load_job(other_id)
-  if not other_job or other.adopted ~= '1' or other.prediction_id ~= prediction then return false end
+  if not other_job or (other.adopted or '0') == '0' or other.prediction_id ~= prediction then return false end
   if other.state ~= 'generating' and other.state ~= 'storing' then return false end
   local key = k_attempt(other_id, other_n)
   if other.state == 'storing' then add_unstored(-other_job.images) end
@@ -62,6 +62,7 @@ if put_back then
   keep(job)
 elseif given_up then
   call('HDEL', k_attempt(id, n), 'error', 'failed_in', 'ended_ms')
+  if not attempt.spent_day then spend(job, attempt) end -- it had been taken back
   keep(job)
 else
   end_send(attempt)

@@ -25,7 +25,7 @@ async def test_timed_out_job_resumes_the_prediction_that_still_runs(store: Store
     await store.attempts.time_out(ticket, FAILED)
     assert (await store.jobs.retry(ticket.job_id)).resumed
     assert await store.status(ticket.job_id) == "generating"
-    assert await store.complete(await store.hand_over(ticket)) is Moved.DONE
+    assert await store.complete(await store.hand_over(await store.ticket(ticket.job_id))) is Moved.DONE
     view = job_view(await store.read(ticket.job_id))
     assert (view["status"], view["attempt"], view["cost"]["spent"]) == ("completed", 1, 0.08)
 

@@ -213,3 +213,84 @@ async def test_resolving_or_retrying_again_because_the_answer_was_lost_changes_n
 
 def _without_wake(store: Store) -> dict[str, Any]:
     return {name: value for name, value in store.cell().values.items() if name != keys.WAKE}
+
+
+async def test_answer_after_all_sends_counted_as_lost_is_paid_again(store: Store) -> None:
+    ticket = await store.unconfirmed(max_images=2)
+    assert await store.attempts.failed(ticket, FAILED, created_nothing=True) is Moved.DONE
+    assert await store.spent(ticket.job_id) == 0
+    assert await store.accept(ticket, "p1") is Moved.DONE
+    assert await store.spent(ticket.job_id) == 2
+    assert broken_rules(store.cell()) == []
+
+
+@pytest.mark.parametrize("ending", ["not_now", "never_left", "absent", "refused"])
+async def test_what_an_earlier_send_turned_out_to_have_bought_is_used_before_anything_is_bought_again(
+    store: Store, ending: str
+) -> None:
+    ticket = await store.unconfirmed(max_images=2)
+    await store.attempts.returned(ticket, "absent")
+    [ticket] = (await store.admit()).tickets
+    assert await store.begin(ticket) == 2
+    assert await store.accept(ticket, "first", send=1) is Moved.DUPLICATE
+    assert await store.spent(ticket.job_id) == 4
+    if ending == "absent":
+        await store.attempts.unknown(ticket, look_in_ms=0, message="reset")
+        ticket = await store.ticket(ticket.job_id)
+    if ending == "refused":
+        assert await store.attempts.failed(ticket, FAILED, created_nothing=True) is Moved.OTHER
+    else:
+        assert await store.attempts.returned(ticket, ending) is Moved.DONE
+    record = await store.read(ticket.job_id)
+    assert (record.status, record.attempt["prediction_id"], await store.spent(ticket.job_id)) == (
+        "generating",
+        "first",
+        2,
+    )
+    assert (await store.admit()).tickets == []
+    assert broken_rules(store.cell()) == []
+    assert await store.complete(await store.hand_over(await store.ticket(ticket.job_id))) is Moved.DONE
+
+
+async def test_retry_that_found_it_completed_buys_nothing_when_it_cannot_be_stored(store: Store) -> None:
+    ticket = await store.generating()
+    await store.attempts.failed(ticket, FAILED)
+    await store.jobs.retry(ticket.job_id)
+    storing = await store.hand_over(await store.ticket(ticket.job_id))
+    assert await store.attempts.failed(storing, FAILED) is Moved.DONE
+    assert await store.status(ticket.job_id) == "failed"
+
+
+async def test_what_is_left_open_keeps_its_slot_until_an_operator_has_settled_it(store: Store) -> None:
+    await store.limits(concurrency=1)
+    ticket = await left_open(store)
+    await store.post()
+    assert (await store.admit()).reason == "slots"
+    await store.jobs.resolve(ticket.job_id, "give_up", by="ops")
+    assert len((await store.admit()).tickets) == 1
+
+
+async def test_a_canceled_job_is_not_bought_again_by_an_operator(store: Store) -> None:
+    ticket = await store.unconfirmed()
+    await store.jobs.cancel(ticket.job_id)
+    await store.attempts.failed(ticket, UNSETTLED)
+    with pytest.raises(ConflictError) as refused:
+        await store.jobs.resolve(ticket.job_id, "resubmit", by="ops")
+    assert refused.value.code == "job_canceled"
+    assert await store.status(ticket.job_id) == "canceled"
+
+
+async def test_direct_answer_takes_the_prediction_from_who_got_it_by_an_operators_mistake(store: Store) -> None:
+    adopter, owner = await left_open(store), await store.submitting()
+    await store.jobs.resolve(adopter.job_id, "adopt", prediction_id="p1", by="ops")
+    assert await store.accept(owner, "p1") is Moved.DONE
+    assert await store.status(adopter.job_id) == "unconfirmed"
+    assert broken_rules(store.cell()) == []
+
+
+async def test_time_out_decided_before_a_retry_is_stale(store: Store) -> None:
+    ticket = await store.generating()
+    await store.attempts.time_out(ticket, FAILED)
+    await store.jobs.retry(ticket.job_id)
+    assert await store.attempts.time_out(ticket, FAILED) is Moved.STALE
+    assert await store.status(ticket.job_id) == "generating"

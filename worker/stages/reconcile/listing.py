@@ -4,7 +4,7 @@ Only a listing that was read to its end, every page whole, proves that something
 """
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,10 +19,6 @@ PAD_MS = 5 * 60_000
 MOST_PAGES = 2_000
 OFFSET_CHANGED_MS = 30_000
 Window = tuple[int, int]
-
-
-class SweepLostError(Exception):
-    """Somebody else has taken the sweep over: stop quietly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,37 +51,30 @@ class Lister:
         self._ctx = ctx
         self._offset_ms: int | None = None
 
-    async def list_orphans(
-        self, windows: Sequence[Window], *, interesting: Callable[[Orphan], bool], go_on: Callable[[], Awaitable[bool]]
-    ) -> Listing:
+    async def list_orphans(self, windows: Sequence[Window], *, interesting: Callable[[Orphan], bool]) -> Listing:
         """List the windows (server time, ms) padded both ways; keeps what is `interesting` and has no owner.
-
-        `go_on` is asked after each page.
 
         Raises:
             UpstreamUnavailableError: not every page could be read; retryable, and proves nothing.
             UnauthorizedError: the key is not accepted.
-            SweepLostError: `go_on` said no.
         """
         began_ms, mark, used_ms = self._ctx.clock.now_ms(), secrets.token_hex(8), self._offset_ms or 0
         orphans: dict[str, Orphan] = {}
         for window in merged(windows):
-            async for page in self._pages(window, go_on):
+            async for page in self._pages(window):
                 if abs((self._offset_ms or 0) - used_ms) > OFFSET_CHANGED_MS:
-                    return await self.list_orphans(windows, interesting=interesting, go_on=go_on)
+                    return await self.list_orphans(windows, interesting=interesting)
                 for orphan in await self._unowned(page.items, interesting):
                     orphans[orphan.prediction_id] = orphan
         return Listing(mark, began_ms, tuple(orphans.values()), self._offset_ms is not None)
 
-    async def _pages(self, window: Window, go_on: Callable[[], Awaitable[bool]]) -> AsyncIterator[ListPage]:
+    async def _pages(self, window: Window) -> AsyncIterator[ListPage]:
         after, before = (self._upstream_time(moment) for moment in window)
         for number in range(1, MOST_PAGES + 1):
             page = await self._ctx.upstream.list_predictions(page=number, created_after=after, created_before=before)
             if not page.complete:
                 raise UpstreamUnavailableError("a page of the listing could not be read whole")
             self._learn_offset(page)
-            if not await go_on():
-                raise SweepLostError
             yield page
             if page.is_last:
                 return

@@ -6,7 +6,6 @@ evidence on the job, for an operator.
 """
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 
 from darkroom.store.attempts import Absence, Moved
@@ -17,15 +16,12 @@ from worker.context import Context
 from worker.stages.lane import pause_for_key
 from worker.stages.look import RETENTION_MS
 from worker.stages.reconcile.evidence import created_nothing, left_open
-from worker.stages.reconcile.listing import Lister, Listing, Orphan, SweepLostError
+from worker.stages.reconcile.hold import SweepLostError, hold_sweep
+from worker.stages.reconcile.listing import Lister, Listing, Orphan
 from worker.stages.reconcile.matching import Absent, Adopt, Contested, Finding, Nameless, match
 from worker.stages.reconcile.open_sends import OpenSend, read_open_sends
 
 LISTINGS_NEEDED = 3
-HOLD_MS = 15_000
-PAUSE_MS = 2_000
-"""Between two sweeps of a lane, however many sends are lost."""
-
 AGAIN_LEAST_MS, AGAIN_MOST_MS = 2_000, 30_000
 SETTLED_AT_ONCE = 200
 log = get_logger(__name__)
@@ -63,15 +59,11 @@ class Reconciler:
                 log.exception("reconcile.crashed", lane=lane)
 
     async def _sweep_once(self, lane: str) -> None:
-        mark = secrets.token_hex(8)
-        if not await self._ctx.attempts.claim_sweep(lane, mark, hold_ms=HOLD_MS):
-            return
-        try:
-            await self._sweep(lane, mark)
-        finally:
-            await self._ctx.attempts.end_sweep(lane, mark, pause_ms=PAUSE_MS)
+        async with hold_sweep(self._ctx.attempts, lane) as held:
+            if held:
+                await self._sweep(lane)
 
-    async def _sweep(self, lane: str, mark: str) -> None:
+    async def _sweep(self, lane: str) -> None:
         sends = await self._without_hopeless(await read_open_sends(self._ctx.redis, lane))
         lost = [send for send in sends if send.lost]
         if not lost:
@@ -81,11 +73,8 @@ class Reconciler:
         def interesting(orphan: Orphan) -> bool:
             return orphan.wanted is None or orphan.wanted in wanted
 
-        async def go_on() -> bool:
-            return await self._ctx.attempts.claim_sweep(lane, mark, hold_ms=HOLD_MS)
-
         windows = [(send.sent_ms, send.unknown_ms or send.sent_ms) for send in lost]
-        listing = await self._lister.list_orphans(windows, interesting=interesting, go_on=go_on)
+        listing = await self._lister.list_orphans(windows, interesting=interesting)
         # Read again: what is being sent now may own what has just been listed.
         sends = await read_open_sends(self._ctx.redis, lane)
         findings = [

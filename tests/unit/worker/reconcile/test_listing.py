@@ -9,7 +9,7 @@ import pytest
 
 from darkroom.upstream.errors import UpstreamUnavailableError
 from darkroom.upstream.outcomes import ListPage, Prediction, PredictionInput
-from worker.stages.reconcile.listing import PAD_MS, Lister, SweepLostError
+from worker.stages.reconcile.listing import PAD_MS, Lister
 from worker.stages.reconcile.open_sends import wanted_name
 
 NOW_MS = 1_700_000_000_000
@@ -51,11 +51,8 @@ def page(*items: Prediction, last: bool = True, complete: bool = True, date_ms: 
     return ListPage(items=items, total=None, server_date=date, complete=complete, is_last=last)
 
 
-async def listed(upstream: Upstream, *, go_on: bool = True) -> Any:
-    async def asked() -> bool:
-        return go_on
-
-    return await upstream.lister().list_orphans(WINDOW, interesting=lambda _: True, go_on=asked)
+async def listed(upstream: Upstream) -> Any:
+    return await upstream.lister().list_orphans(WINDOW, interesting=lambda _: True)
 
 
 async def test_every_page_is_read_and_what_somebody_owns_is_left_out() -> None:
@@ -75,11 +72,6 @@ async def test_what_moves_to_the_next_page_meanwhile_is_one_orphan() -> None:
 async def test_a_page_that_could_not_be_read_whole_proves_nothing() -> None:
     with pytest.raises(UpstreamUnavailableError):
         await listed(Upstream([page(prediction("p1"), last=False), page(complete=False)]))
-
-
-async def test_a_listing_that_another_sweep_has_taken_over_is_given_up() -> None:
-    with pytest.raises(SweepLostError):
-        await listed(Upstream([page()]), go_on=False)
 
 
 async def test_the_time_in_question_is_asked_for_in_upstreams_own_time() -> None:
