@@ -96,7 +96,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
                 bucket=bucket,
                 watcher=watcher,
                 waker=waker,
-                readiness=Readiness(redis, bucket),
+                readiness=Readiness(redis, bucket, replicas_ack=settings.redis.replicas_ack),
                 room=room,
                 upstream=await _upstream(settings, stack),
             )

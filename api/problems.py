@@ -38,6 +38,7 @@ CODES: dict[str, tuple[int, str]] = {
     "not_retryable": (409, "The job can't be retried"),
     "nothing_to_resolve": (409, "There is nothing to resolve"),
     "job_canceled": (409, "The job was canceled"),
+    "prediction_mismatch": (409, "The prediction is another request's"),
     "prediction_owned": (409, "The prediction belongs to another job"),
     "submit_unconfirmed": (409, "The last submit is not settled"),
     "idempotency_result_gone": (409, "The first job of this Idempotency-Key is gone"),

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError, ResponseError
 from darkroom.errors import RetryableError
 from darkroom.line.progress import MOST_OVERDUE_MS, SILENCE_MS, Progress, look_at_progress
 from darkroom.storage.bucket import Bucket
-from darkroom.store.durability import SECTIONS, UNKNOWN_SYNC, persistence_warning, problem
+from darkroom.store.durability import SECTIONS, UNKNOWN_SYNC, persistence_warning, problem, replicas_problem
 from darkroom.store.room import full_problem
 from darkroom.telemetry.logs import get_logger
 
@@ -62,8 +62,9 @@ class Report:
 class Readiness:
     """Looks at most once in two seconds, whoever asks how often."""
 
-    def __init__(self, redis: Redis, bucket: Bucket) -> None:
+    def __init__(self, redis: Redis, bucket: Bucket, *, replicas_ack: int = 0) -> None:
         self._redis = redis
+        self._replicas_ack = replicas_ack
         self._bucket = bucket
         self._lock = asyncio.Lock()
         self._report: Report | None = None
@@ -103,7 +104,7 @@ class Readiness:
 
     async def _look_at_server(self) -> Check:
         info: dict[str, Any] = await self._redis.info(*SECTIONS)
-        wrong = problem(info) or full_problem(info)
+        wrong = problem(info) or full_problem(info) or replicas_problem(info, self._replicas_ack)
         if wrong is not None:
             return Check(False, wrong)
         try:

@@ -31,6 +31,7 @@ _MESSAGES = {
     "string_too_long": "must have {max_length} characters or fewer",
     "too_short": "must have at least {min_length} of them",
     "too_long": "must have {max_length} entries or fewer",
+    "string_pattern_mismatch": "has the wrong form",
     "literal_error": "must be one of {expected}",
 }
 

@@ -19,8 +19,16 @@ TIMEOUT_S = 5.0
 _UNSPECIFIED = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - nothing is bound
 
 
+class UnknownHealthError(Exception):
+    """It can't be judged just now, for a reason that restarting the process would not mend."""
+
+
 def problem_of(role: Role) -> str | None:
-    """Say in one line what is wrong with the process of this role here; None when nothing is."""
+    """Say in one line what is wrong with the process of this role here; None when nothing is.
+
+    Raises:
+        UnknownHealthError: Redis, where a worker leaves its signs of life, does not answer.
+    """
     return _api_problem() if role == "api" else asyncio.run(_worker_problem())
 
 
@@ -33,21 +41,23 @@ def _api_problem() -> str | None:
         error.close()
         return f"/healthz answers {error.code}"
     except OSError as error:
-        return f"/healthz can't be reached: {error}"
+        return f"http://{host}:{service.port}/healthz can't be reached: {getattr(error, 'reason', error)}"
     return None
 
 
 async def _worker_problem() -> str | None:
     from darkroom.line.progress import Progress, look_at_progress
     from darkroom.store.connection import UNAVAILABLE, connect
+    from darkroom.store.durability import unreachable
 
-    redis = connect(RedisSettings().redis_url, timeout_s=TIMEOUT_S / 2)
+    url = RedisSettings().redis_url
+    redis = connect(url, timeout_s=TIMEOUT_S / 2)
     found: Progress
     try:
         async with asyncio.timeout(TIMEOUT_S):
             found = await look_at_progress(redis)
-    except (*UNAVAILABLE, TimeoutError):
-        return None
+    except (*UNAVAILABLE, TimeoutError) as error:
+        raise UnknownHealthError(unreachable(url, error)) from None
     finally:
         await redis.aclose()
     own = [sign for sign in found.signs if sign.name.rpartition("@")[2] == socket.gethostname()]

@@ -6,7 +6,7 @@ The same as `darkroom health api|worker`, without the command line's own imports
 import sys
 from typing import cast
 
-from darkroom.health import Role, problem_of
+from darkroom.health import Role, UnknownHealthError, problem_of
 
 
 def main(arguments: list[str]) -> int:
@@ -14,7 +14,11 @@ def main(arguments: list[str]) -> int:
     if arguments not in (["api"], ["worker"]):
         sys.stderr.write("usage: python -m deploy.healthcheck api|worker\n")
         return 2
-    problem = problem_of(cast(Role, arguments[0]))
+    try:
+        problem = problem_of(cast(Role, arguments[0]))
+    except UnknownHealthError as error:
+        sys.stderr.write(f"not known; {error}\n")
+        return 0
     if problem:
         sys.stderr.write(problem + "\n")
     return 1 if problem else 0

@@ -13,6 +13,7 @@ from api.auth import caller_of
 from api.body import parse_job, read_body, require_json
 from api.listing import LISTING_PARAMETERS, parse_listing
 from api.problems import Problem, invalid, not_found
+from api.query import refuse_unknown
 from api.services import Services, services_of
 from api.validation import FieldError
 from darkroom.checkpoints import Checkpoint, reach
@@ -128,6 +129,7 @@ async def retry_job(
     fresh: Annotated[bool, Query(description="Make a new attempt, which costs again, whatever upstream has.")] = False,
 ) -> Response:
     """Resume what upstream still has at no cost, or else make a new attempt under the same id."""
+    refuse_unknown(request, ("fresh",))
     await owned_job(request, job_id)
     try:
         retried = await services_of(request).jobs.retry(job_id, fresh=fresh)

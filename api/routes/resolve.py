@@ -1,22 +1,22 @@
 """`/v1/jobs/{id}/resolve`: operators settle a submit that could not be."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
 from fastapi import APIRouter, Request
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
 from api import schemas
 from api.answers import job_answer, owned_job
 from api.auth import caller_of
 from api.body import parse_body, read_body, require_json
-from api.problems import Problem, invalid, not_found
-from api.services import Services, services_of
+from api.predictions import require_own
+from api.problems import invalid, not_found
+from api.services import services_of
 from api.validation import FieldError
 from darkroom.jobs import Job, Strict
 from darkroom.store.jobs import ResolveAction
 from darkroom.telemetry.logs import get_logger
-from darkroom.upstream.outcomes import NotFound, Unauthorized, Unavailable
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 log = get_logger(__name__)
@@ -32,19 +32,14 @@ class Resolution(Strict):
     prediction_id: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,200}$")] | None = Field(
         None, description="With `adopt`: the prediction upstream, such as one of `error.upstream.candidates`"
     )
-
-    @model_validator(mode="after")
-    def _named_where_it_is_needed(self) -> Self:
-        if (self.action == "adopt") != (self.prediction_id is not None):
-            raise ValueError("prediction_id belongs to the action adopt, and only to that")
-        return self
+    force: bool = Field(False, description="Adopt it although it seems to be another request's")
 
 
 @router.post(
     "/{job_id}/resolve",
     response_model=Job,
     summary="Settle a job that ended submit_unconfirmed",
-    responses=schemas.problems(401, 403, 404, 409, 415, 422, 503),
+    responses=schemas.problems(400, 401, 403, 404, 409, 415, 422, 503),
     openapi_extra=schemas.body_of(Resolution),
 )
 async def resolve_job(request: Request, job_id: str) -> Response:
@@ -53,12 +48,13 @@ async def resolve_job(request: Request, job_id: str) -> Response:
     caller.require_admin()
     require_json(request)
     resolution = parse_body(await read_body(request), Resolution, example=_EXAMPLE)
-    await owned_job(request, job_id)
-    if resolution.prediction_id is not None:
-        await _require_prediction(services, resolution.prediction_id)
+    _require_what_belongs_together(resolution)
+    record = await owned_job(request, job_id)
+    if resolution.prediction_id is not None and services.upstream is not None:
+        await require_own(services.upstream, resolution.prediction_id, record, force=resolution.force)
     try:
         wake = await services.jobs.resolve(
-            job_id, resolution.action, prediction_id=resolution.prediction_id or "", by=f"operator {caller.tenant}"
+            job_id, resolution.action, prediction_id=resolution.prediction_id or "", by=f"an operator ({caller.tenant})"
         )
     except KeyError:
         raise not_found("job") from None
@@ -74,12 +70,9 @@ async def resolve_job(request: Request, job_id: str) -> Response:
     return await job_answer(request, await owned_job(request, job_id))
 
 
-async def _require_prediction(services: Services, prediction_id: str) -> None:
-    """Look whether upstream has it; an ingress without the account's key leaves that to the poller."""
-    if services.upstream is None:
-        return
-    match await services.upstream.look(prediction_id):
-        case NotFound():
-            raise invalid([FieldError(("body", "prediction_id"), "upstream knows no such prediction")])
-        case Unavailable() | Unauthorized() as answer:
-            raise Problem("unavailable", f"the prediction can't be looked at just now: {answer.message}")
+def _require_what_belongs_together(resolution: Resolution) -> None:
+    adopting = resolution.action == "adopt"
+    if adopting and resolution.prediction_id is None:
+        raise invalid([FieldError(("body", "prediction_id"), "is required with the action adopt")])
+    if not adopting and resolution.prediction_id is not None:
+        raise invalid([FieldError(("body", "prediction_id"), "goes with the action adopt only")])

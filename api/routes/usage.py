@@ -11,8 +11,9 @@ from api import schemas
 from api.answers import JSONAnswer
 from api.auth import caller_of
 from api.problems import invalid
+from api.query import refuse_unknown
 from api.services import Services, services_of
-from api.validation import FieldError, unknown_name
+from api.validation import FieldError
 from darkroom.jobs import usd
 from darkroom.line.budgets import Budgets
 from darkroom.store import keys
@@ -27,7 +28,7 @@ _COUNTS = ("jobs", "images_requested", "images_delivered", "completed", "failed"
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
 
 
-@router.get("", response_model=schemas.Usage, summary="Usage by day", responses=schemas.problems(401, 422, 503))
+@router.get("", response_model=schemas.Usage, summary="Usage by day", responses=schemas.problems(401, 403, 422, 503))
 async def get_usage(
     request: Request,
     first: Annotated[date | None, Query(alias="from", description="First UTC day; default: 30 days in all.")] = None,
@@ -36,7 +37,9 @@ async def get_usage(
 ) -> Response:
     """Count what was asked for, delivered and spent."""
     services, caller = services_of(request), caller_of(request)
-    _check_names(request)
+    refuse_unknown(request, PARAMETERS)
+    if tenant is not None and tenant != caller.tenant:
+        caller.require_admin()
     if not caller.admin:
         tenants = [caller.tenant]
     else:
@@ -55,12 +58,6 @@ async def get_usage(
             "budget_left_usd": usd(budget.left_images) if budget else None,
         }
     )
-
-
-def _check_names(request: Request) -> None:
-    wrong = dict.fromkeys(name for name in request.query_params if name not in PARAMETERS)
-    if wrong:
-        raise invalid([FieldError(("query", name[:80]), unknown_name(name, PARAMETERS)) for name in wrong])
 
 
 def _days(first: date | None, last: date | None) -> list[date]:

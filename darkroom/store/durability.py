@@ -98,6 +98,14 @@ def eviction_problem(info: Mapping[str, Any]) -> str | None:
     return f"this Redis evicts keys (maxmemory-policy {policy}) and would lose jobs; set it to noeviction"
 
 
+def replicas_problem(info: Mapping[str, Any], wanted: int) -> str | None:
+    """Say that fewer replicas are connected than must have a job before it counts."""
+    connected = int(info.get("connected_slaves", 0))
+    if connected >= wanted:
+        return None
+    return f"{connected} replicas are connected, DARKROOM_REDIS_REPLICAS_ACK is {wanted}: nothing is accepted or sent"
+
+
 def persistence_warning(info: Mapping[str, Any], appendfsync: str) -> str | None:
     """Say what a crash or power cut would lose, by INFO and the `appendfsync` in force ('': it may not be read)."""
     if not int(info.get("aof_enabled", 0)):

@@ -100,6 +100,10 @@ def attempts_view(record: JobRecord) -> list[dict[str, Any]]:
     return [_attempt_view(record, number, attempt) for number, attempt in sorted(record.attempts.items())]
 
 
+def _short(message: str) -> str:
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[: LONGEST_MESSAGE - 1]}…"
+
+
 def _attempt_view(record: JobRecord, number: int, attempt: dict[str, str]) -> dict[str, Any]:
     state = attempt.get("state", "")
     status = _ATTEMPT_STATUSES.get(state, state)
@@ -115,7 +119,7 @@ def _attempt_view(record: JobRecord, number: int, attempt: dict[str, str]) -> di
         "spent": usd(int(attempt.get("spent_images", 0))),
         "submitted_at": iso(attempt.get("submitted_ms")),
         "finished_at": iso(ended_ms),
-        "error": {"code": error["code"], "message": error["message"][:LONGEST_MESSAGE]} if error else None,
+        "error": {"code": error["code"], "message": _short(error["message"])} if error else None,
     }
 
 

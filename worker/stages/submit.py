@@ -7,7 +7,13 @@ import asyncio
 import secrets
 
 from redis.exceptions import RedisError
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    stop_after_delay,
+    wait_exponential_jitter,
+)
 
 from darkroom.checkpoints import Checkpoint, reach
 from darkroom.store.attempts import Intent, Moved, Ticket
@@ -72,7 +78,7 @@ async def _submit(ctx: Context, ticket: Ticket) -> None:
     asked_at, mark = steady_s(), secrets.token_hex(8)
     reach(Checkpoint.SUBMIT_BEFORE_INTENT, ticket)
     try:
-        async for attempt in _patiently(BEGIN_FOR_S):
+        async for attempt in _patiently(BEGIN_FOR_S, but_not=NotAcknowledgedError):
             with attempt:
                 intent = await ctx.attempts.begin_submit(
                     ticket,
@@ -107,10 +113,10 @@ async def _submit(ctx: Context, ticket: Ticket) -> None:
         raise
 
 
-def _patiently(stop_after_s: float) -> AsyncRetrying:
+def _patiently(stop_after_s: float, *, but_not: type[RedisError] | tuple[()] = ()) -> AsyncRetrying:
     """Repeat a call to the store whatever it answers: away, loading, read-only, without disk space."""
     return AsyncRetrying(
-        retry=retry_if_exception_type(RedisError),
+        retry=retry_if_exception_type(RedisError) & retry_if_not_exception_type(but_not),
         wait=wait_exponential_jitter(initial=0.2, max=5),
         stop=stop_after_delay(stop_after_s),
         reraise=True,

@@ -53,11 +53,11 @@ def test_nothing_to_resolve_is_a_conflict_and_no_job_is_none(operator: httpx.Cli
     [
         ({}, ["body", "action"]),
         ({"action": "delete"}, ["body", "action"]),
-        ({"action": "adopt"}, ["body"]),
-        ({"action": "resubmit", "prediction_id": "p"}, ["body"]),
+        ({"action": "adopt"}, ["body", "prediction_id"]),
+        ({"action": "resubmit", "prediction_id": "p"}, ["body", "prediction_id"]),
         ({"action": "adopt", "prediction_id": ""}, ["body", "prediction_id"]),
         ({"action": "adopt", "prediction_id": "a b"}, ["body", "prediction_id"]),
-        ({"action": "adopt", "prediction_id": "p", "force": True}, ["body", "force"]),
+        ({"action": "adopt", "prediction_id": "p", "forced": True}, ["body", "forced"]),
     ],
 )
 def test_wrong_resolution_is_named_and_settles_nothing(

@@ -51,6 +51,10 @@ def test_two_lost_predictions_that_do_not_say_what_was_asked_are_left_to_an_oper
     assert evidence["complete_listings"] >= 3
     owl = fresh_simulator.predictions("a nameless owl")[0]["id"]
     assert resolve(fleet, jobs[1], action="adopt", prediction_id="nothing").status_code == 422
+    fresh_simulator.settings(list_input="input")
+    fox = fresh_simulator.predictions("a nameless fox")[0]["id"]
+    refused = resolve(fleet, jobs[1], action="adopt", prediction_id=fox)
+    assert (refused.status_code, refused.json()["code"]) == (409, "prediction_mismatch")
     assert resolve(fleet, jobs[1], action="adopt", prediction_id=owl).status_code == 200
     assert fleet.wait_for(jobs[1])["prediction_id"] == owl
     assert resolve(fleet, jobs[0], action="adopt", prediction_id=owl).json()["code"] == "prediction_owned"

@@ -111,7 +111,7 @@ def test_every_attempt_is_shown_with_what_it_cost() -> None:
             "spent": 0.12,
             "submitted_at": "1970-01-01T00:00:01.000Z",
             "finished_at": "1970-01-01T00:00:05.000Z",
-            "error": {"code": "upstream_failed", "message": "x" * 120},
+            "error": {"code": "upstream_failed", "message": "x" * 119 + "…"},
         },
         {
             "attempt": 2,

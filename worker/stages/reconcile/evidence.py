@@ -6,13 +6,14 @@ from typing import Any
 from darkroom.jobs import JobError
 from darkroom.store.attempts import Absence
 from darkroom.store.view import iso
+from worker.stages.reconcile.listing import Orphan
 from worker.stages.reconcile.open_sends import OpenSend
 
 MOST_CANDIDATES = 10
 
 
-def left_open(send: OpenSend, why: str, absence: Absence | None, candidates: Sequence[str]) -> JobError:
-    """Say what is known of a send that may have been paid; candidates are predictions that nobody owns."""
+def left_open(send: OpenSend, why: str, absence: Absence | None, candidates: Sequence[Orphan]) -> JobError:
+    """Say what is known of a send that may have been paid; candidates are predictions that nobody owned then."""
     evidence: dict[str, Any] = {
         "send": send.send,
         "sent_at": iso(send.sent_ms),
@@ -22,7 +23,11 @@ def left_open(send: OpenSend, why: str, absence: Absence | None, candidates: Seq
         "sends_absent_before": absence.absent_before if absence else 0,
     }
     if candidates:
-        evidence["candidates"] = list(candidates[:MOST_CANDIDATES])
+        nearest = sorted(candidates, key=lambda orphan: abs((orphan.created_ms or 0) - send.sent_ms))
+        evidence["candidates"] = [
+            {"prediction_id": orphan.prediction_id, "created_at": iso(orphan.created_ms)}
+            for orphan in nearest[:MOST_CANDIDATES]
+        ]
         evidence["candidates_in_all"] = len(candidates)
     return JobError(
         code="submit_unconfirmed",

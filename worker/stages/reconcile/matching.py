@@ -36,7 +36,7 @@ class Absent:
 class Nameless:
     """Something is there that does not say what it was asked for; `only` when it can be nobody else's."""
 
-    prediction_ids: tuple[str, ...]
+    orphans: tuple[Orphan, ...]
     only: bool
 
 
@@ -79,7 +79,7 @@ def _find(
             return Adopt(orphan)
     if candidates:
         return Contested()
-    nameless = tuple(orphan.prediction_id for orphan in board.nameless if _in_time(orphan, send))
+    nameless = tuple(orphan for orphan in board.nameless if _in_time(orphan, send))
     if not nameless:
         return Absent()
     alone = not any(_overlap(send, other, slack_ms) for other in sends if other.ticket != send.ticket)

@@ -146,10 +146,10 @@ class Reconciler:
         upstream, attempts = self._ctx.settings.upstream, self._ctx.attempts
         if isinstance(finding, Nameless):
             if finding.only:
-                await self._adopt(send, finding.prediction_ids[0])
+                await self._adopt(send, finding.orphans[0].prediction_id)
                 return
             why = "predictions were found that do not say what they were asked for"
-            moved = await attempts.failed(send.ticket, left_open(send, why, absence, finding.prediction_ids))
+            moved = await attempts.failed(send.ticket, left_open(send, why, absence, finding.orphans))
         elif send.key != self._ctx.upstream.key_fingerprint:
             why = "the key has changed since, so that its absence proves nothing"
             moved = await attempts.failed(send.ticket, left_open(send, why, absence, ()))

@@ -65,22 +65,22 @@ def test_another_request_that_is_being_sent_contests_nothing() -> None:
 
 
 def test_one_nameless_orphan_can_only_be_the_one_lost_sends() -> None:
-    assert found([send("a")], orphan("p1", None)) == {"a": Nameless(("p1",), only=True)}
+    assert found([send("a")], orphan("p1", None)) == {"a": Nameless((orphan("p1", None),), only=True)}
 
 
 def test_two_nameless_orphans_are_nobodys() -> None:
     findings = found([send("a")], orphan("p1", None), orphan("p2", None))
-    assert findings == {"a": Nameless(("p1", "p2"), only=False)}
+    assert findings == {"a": Nameless((orphan("p1", None), orphan("p2", None)), only=False)}
 
 
 def test_a_nameless_orphan_is_nobodys_while_another_send_of_the_time_is_open() -> None:
     for other in (send("b", OWL), send("b", OWL, state="submitting"), send("b", OWL, state="failed")):
-        assert found([send("a"), other], orphan("p1", None))["a"] == Nameless(("p1",), only=False)
+        assert found([send("a"), other], orphan("p1", None))["a"] == Nameless((orphan("p1", None),), only=False)
 
 
 def test_a_nameless_orphan_may_be_taken_when_the_other_sends_are_long_past() -> None:
     other = send("b", OWL, at=T - 10 * SLACK_MS, state="failed")
-    assert found([send("a"), other], orphan("p1", None)) == {"a": Nameless(("p1",), only=True)}
+    assert found([send("a"), other], orphan("p1", None)) == {"a": Nameless((orphan("p1", None),), only=True)}
 
 
 def test_what_says_what_it_was_asked_for_comes_before_what_does_not() -> None:
