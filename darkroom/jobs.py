@@ -79,6 +79,7 @@ ErrorCode = Literal[
     "storage_failed",
     "submit_unconfirmed",
     "exceeds_account_limit",
+    "exceeds_budget",
 ]
 
 

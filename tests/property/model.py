@@ -31,6 +31,7 @@ class Try:
     listing: str = ""
     listings: int = 0
     absent: int = 0
+    done_as: int = 0
 
     def move(self, state: str) -> None:
         """Go on to a state under a new lease."""
@@ -205,7 +206,8 @@ class ModelJob:
     def completed(self, item: Try) -> int:
         """Have everything stored."""
         item.move("done")
-        if self.is_current(item):
+        item.done_as = DONE if self.is_current(item) else 2
+        if item.done_as == DONE:
             self.finish("completed")
             return DONE
         self.late.append(item.number)

@@ -99,11 +99,17 @@ class Moves(BudgetRules):
         admission = self.run(self.line.admit(DEFAULT_LANE, most=most, lease_ms=HOUR_MS, max_unstored=unstored))
         if self.paused:
             assert (admission.reason, admission.tickets) == ("paused", [])
+        dear = self._ended_as_too_dear()
         for ticket in admission.tickets:
             job = self.model[ticket.job_id]
+            for other in [other for other in dear if self._goes_before(other, job)]:
+                dear.remove(other)
+                self._fails_at_its_turn(other)
             self._holds_its_turn(job)
             job.current.move("admitted")
             assert (ticket.attempt, ticket.lease) == (job.attempt, job.current.lease)
+        for other in dear:
+            self._fails_at_its_turn(other)
         tenants = {self.model[ticket.job_id].tenant for ticket in admission.tickets}
         self.keeps_to_budgets(tenants, empty=admission.reason == "empty")
         if not admission.tickets:
@@ -117,9 +123,21 @@ class Moves(BudgetRules):
 
     def _holds_its_turn(self, job: ModelJob) -> None:
         assert job.waiting
-        rank = ("high", "normal", "low").index
         rivals = [other for other in self.model.values() if other.waiting and other.tenant == job.tenant]
-        assert min(rivals, key=lambda other: (rank(other.priority), other.order)) is job
+        assert min(rivals, key=_place) is job
+
+    def _goes_before(self, other: ModelJob, job: ModelJob) -> bool:
+        return other.tenant == job.tenant and _place(other) < _place(job)
+
+    def _ended_as_too_dear(self) -> list[ModelJob]:
+        """Give the waiting jobs that are failed now, in the order of their turns."""
+        jobs = Cell.read(self.client).jobs
+        return sorted((job for job in self.model.values() if job.waiting and _failed(jobs[job.job_id])), key=_place)
+
+    def _fails_at_its_turn(self, job: ModelJob) -> None:
+        self._holds_its_turn(job)
+        assert self.over_budget(job.tenant, job.images, refuse=False) == "ever"
+        job.finish("failed", "exceeds_budget")
 
     @precondition(lambda self: self.has("admitted"))
     @rule(pick=picks, stale=ages)
@@ -305,8 +323,9 @@ class Moves(BudgetRules):
     @rule(pick=picks, stale=ages)
     def complete(self, pick: int, stale: int) -> None:
         job, item, ticket, good = self.fenced(pick, stale, "storing")
+        repeated = item.state == "done" and ticket.lease == item.lease - 1
         moved = self.run(self.attempts.complete(ticket, delivered=1, finished_ms=1_700_000_000_000))
-        assert moved == (job.completed(item) if good else Moved.STALE)
+        assert moved == (job.completed(item) if good else item.done_as if repeated else Moved.STALE)
 
     @precondition(lambda self: self.has(*LIVE))
     @rule(pick=picks, stale=ages, most=st.sampled_from([0, 2, 3]), unsettled=st.booleans())
@@ -364,3 +383,11 @@ class Moves(BudgetRules):
         if expected == 1:
             self.order += 1
             job.order = self.order
+
+
+def _place(job: ModelJob) -> tuple[int, int]:
+    return ("high", "normal", "low").index(job.priority), job.order
+
+
+def _failed(record: dict[str, str]) -> bool:
+    return record["status"] == "failed" and '"exceeds_budget"' in record["error"]

@@ -40,6 +40,8 @@ class Repeating:
                 assert not isinstance(second, Exception), second
                 if name == "begin_submit" and first[0] == 1:
                     assert second == first, "whoever wrote the intent must learn of it, or nobody sends"
+                if name == "complete":
+                    assert second == first, "whoever completed must learn how, or job.json tells an untruth"
         return results
 
 

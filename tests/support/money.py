@@ -74,11 +74,29 @@ def a_batch_is_charged_for_its_attempts(cell: Cell) -> Iterator[str]:
             yield f"batch {batch} is charged {record.get('charged_images')}, its attempts hold {images}"
 
 
+def what_is_delivered_is_counted_once(cell: Cell) -> Iterator[str]:
+    """A tenant's days count the images that its attempts have delivered; what is gone stays counted."""
+    delivered: Counter[str] = Counter()
+    for attempt in cell.attempts:
+        delivered[cell.jobs[attempt.job_id]["tenant"]] += int(attempt.record.get("delivered", 0))
+    counted: Counter[str] = Counter()
+    for name, record in cell.under("usage:"):
+        counted[_split(name)[0]] += int(record.get("images_delivered", 0))
+    for tenant in {*delivered, *counted}:
+        gone = _accepted(cell, tenant) > sum(job["tenant"] == tenant for job in cell.jobs.values())
+        if counted[tenant] < delivered[tenant] or (counted[tenant] > delivered[tenant] and not gone):
+            yield f"{tenant}: attempts have delivered {delivered[tenant]}, counted {counted[tenant]}"
+    total = int(cell.at(keys.TOTALS).get("delivered_images", 0))
+    if total != counted.total():
+        yield f"{total} delivered in all, the days count {counted.total()}"
+
+
 RULES: tuple[Callable[[Cell], Iterator[str]], ...] = (
     who_is_held_has_a_timer,
     an_attempt_is_charged_while_it_costs,
     a_day_counts_what_its_attempts_cost,
     a_batch_is_charged_for_its_attempts,
+    what_is_delivered_is_counted_once,
 )
 
 

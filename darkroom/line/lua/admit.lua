@@ -1,12 +1,12 @@
 -- Admit the jobs that the lane's limits allow now, fairest first: tenants by turns weighted by images, within a tenant
 -- by priority, within that its flows by turns. A job at its turn that does not fit holds the turn; who has no budget
--- left for it is passed over until it has. Of a lane paused for its balance a single job may go, to find out whether that
--- still holds.
+-- left for it is passed over until it has, and a job that costs more than a whole budget fails. Of a lane paused for its
+-- balance a single job may go, to find out whether that still holds.
 -- ARGV: 1 lane, 2 most jobs to admit, 3 lease (ms), 4 most paid images that may wait for the bucket
 -- -> {reason, next (ms from now, -1 unknown), id, attempt, lease, id, attempt, lease, …}
 --    reason: 'empty', 'paused', 'slots', 'rate', 'spacing', 'storage', 'more' (the count was reached), 'server' (another
 --    one answers than before: its past is to be looked into first)
--- job stays queued; its attempt goes from nothing or queued to admitted
+-- job stays queued, its attempt goes from nothing or queued to admitted; or job from queued to failed
 local name, most, lease_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if call('HEXISTS', K_DEPTH, '*|jobs') == 1 then call_for_dispatch() end
 local lane = fields(k_lane(name), 'state', 'images_per_minute', 'max_concurrency', 'rate_cost', 'pace', 'slowed_ms',

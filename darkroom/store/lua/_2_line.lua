@@ -52,11 +52,28 @@ local function refund_turn(job)
   refund(K_TURNS, K_LEFT, job.tenant, job.images)
 end
 
+-- The job that a tenant sends when it has its turn.
+local function tenant_head(tenant)
+  for _, priority in ipairs(PRIORITIES) do
+    local batch = call('ZRANGE', k_flows(tenant, priority), 0, 0)[1]
+    if batch then return call('ZRANGE', k_flow(tenant, batch, priority), 0, 0)[1] end
+  end
+  return nil
+end
+
+-- A job that comes before the one that could not be paid for may itself be paid for.
 local function line_push(job)
-  if call('ZADD', k_flow(job.tenant, job.batch, job.priority), job.seq, job.id) == 0 then return end
-  if not is_batch_held(job.batch) then
+  local flow = k_flow(job.tenant, job.batch, job.priority)
+  if call('ZADD', flow, job.seq, job.id) == 0 then return end
+  if is_batch_held(job.batch) then
+    if call('ZRANK', flow, job.id) == 0 then reconsider(job.tenant, job.batch) end
+  else
     enter(k_flows(job.tenant, job.priority), k_left_flows(job.tenant, job.priority), job.batch)
-    if not is_held(job.tenant) then enter(K_TURNS, K_LEFT, job.tenant) end
+    if not is_held(job.tenant) then
+      enter(K_TURNS, K_LEFT, job.tenant)
+    elseif tenant_head(job.tenant) == job.id then
+      reconsider(job.tenant, job.batch)
+    end
   end
   add_depth(job.tenant .. '|' .. job.priority, 1)
   add_depth(job.tenant .. '|images', job.images)
@@ -78,15 +95,6 @@ local function line_remove(job)
   end
   leave(K_TURNS, K_LEFT, job.tenant)
   return true
-end
-
--- The job that a tenant sends when it has its turn.
-local function tenant_head(tenant)
-  for _, priority in ipairs(PRIORITIES) do
-    local batch = call('ZRANGE', k_flows(tenant, priority), 0, 0)[1]
-    if batch then return call('ZRANGE', k_flow(tenant, batch, priority), 0, 0)[1] end
-  end
-  return nil
 end
 
 -- The job whose turn it is.

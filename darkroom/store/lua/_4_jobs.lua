@@ -117,6 +117,12 @@ local function is_current(job, n)
   return job.attempt == tostring(n) and not TERMINAL[job.status]
 end
 
+-- Pauses since the send fell into no time of waiting either: the deadline must not be put off by them as well.
+local function discount_pauses(job, attempt)
+  local before = call('HGET', k_attempt(attempt.id, attempt.n), 'sent_paused_ms')
+  if before then call('HINCRBY', k_job(job.id), 'paused_base_ms', int(paused_ms() - tonumber(before))) end
+end
+
 -- The time since the send is no time of waiting, neither for the deadline nor in the timings.
 local function queue_again(job, attempt)
   if job.cancel_requested_ms then
@@ -125,7 +131,10 @@ local function queue_again(job, attempt)
     call('HINCRBY', k_job(job.id), 'queued_ms', int(NOW - tonumber(attempt.sent_ms)))
     set_status(job, 'queued')
     line_push(job)
-    if call('HEXISTS', k_job(job.id), 'expires_ms') == 1 then due_in('x:' .. job.id, 0) end
+    if call('HEXISTS', k_job(job.id), 'expires_ms') == 1 then
+      discount_pauses(job, attempt)
+      due_in('x:' .. job.id, 0)
+    end
   end
 end
 

@@ -92,11 +92,15 @@ local function hold_batch(tenant, batch)
   call('HSET', K_HELD_BATCHES, batch, tenant)
 end
 
+-- -> images that the job's batch may be charged in all (nil: any number)
+local function batch_cap_of(job)
+  if job.batch == '-' then return nil end
+  return tonumber(call('HGET', k_batch(job.batch), 'cap_images') or call('HGET', K_CAPS, ':batch') or nil)
+end
+
 local function exceeds_batch(job)
-  if job.batch == '-' then return false end
-  local batch = fields(k_batch(job.batch), 'cap_images', 'charged_images')
-  local cap = tonumber(batch.cap_images or call('HGET', K_CAPS, ':batch') or nil)
-  return cap ~= nil and tonumber(batch.charged_images or 0) + job.images > cap
+  local cap = batch_cap_of(job)
+  return cap ~= nil and tonumber(call('HGET', k_batch(job.batch), 'charged_images') or 0) + job.images > cap
 end
 
 local function exceeds_day(job)
@@ -104,8 +108,30 @@ local function exceeds_day(job)
   return cap ~= nil and charged_today(job.tenant) + job.images > cap
 end
 
--- Takes who can't pay for the job at its turn out of the rotation: the batch, or the tenant. -> whether it did
-local function hold_over_budget(job)
+-- -> the whole budget that is smaller than the job, in images (nil: none; it can be paid for some day)
+local function cap_below(job)
+  for _, cap in ipairs({ cap_of(job.tenant) or math.huge, batch_cap_of(job) or math.huge }) do
+    if job.images > cap then return cap end
+  end
+  return nil
+end
+
+-- A budget that was lowered can never pay for the job: it ends, lest it hold up for ever what waits behind it.
+local function fail_too_dear(job, cap)
+  line_remove(job)
+  finish(job, 'failed', cjson.encode({ code = 'exceeds_budget', retryable = true,
+    message = 'its ' .. int(job.images) .. ' images are more than the whole budget of ' .. int(cap)
+      .. ' images; it was not sent. Have the budget raised and retry, or ask for fewer images' }))
+end
+
+-- Takes who can't pay for the job at its turn out of the rotation: the batch, the tenant, or where no wait would help
+-- the job itself. -> whether it did
+local function pass_over(job)
+  local cap = cap_below(job)
+  if cap then
+    fail_too_dear(job, cap)
+    return true
+  end
   if exceeds_batch(job) then
     hold_batch(job.tenant, job.batch)
     return true
@@ -131,13 +157,17 @@ local function held_cost(by_request)
   return cost
 end
 
--- Gives the job at its turn, past those that are held now. -> job | nil, whether there may be another
+local passed_over = 0
+
+-- Gives the job at its turn, past those that are held or ended now; a script passes over so many, no more.
+-- -> job | nil, whether there may be another
 local function next_payable()
-  for _ = 1, HOLD_MOST do
+  while passed_over < HOLD_MOST do
     local id = line_head()
     if not id then return nil, false end
     local job = load_job(id)
-    if not hold_over_budget(job) then return job end
+    if not pass_over(job) then return job end
+    passed_over = passed_over + 1
   end
   return nil, true
 end
@@ -146,7 +176,7 @@ end
 local function release_tenant(tenant)
   local id = tenant_head(tenant)
   local job = id and load_job(id)
-  if job and exceeds_day(job) and not exceeds_batch(job) then
+  if job and exceeds_day(job) and not exceeds_batch(job) and not cap_below(job) then
     due_in('h:' .. tenant, cap_resets_in_ms())
     return
   end
@@ -163,12 +193,18 @@ local function release_batch(batch)
   local waiting = {}
   for _, priority in ipairs(PRIORITIES) do
     local id = call('ZRANGE', k_flow(tenant, batch, priority), 0, 0)[1]
-    if id and #waiting == 0 and exceeds_batch(load_job(id)) then return end
+    local job = id and #waiting == 0 and load_job(id)
+    if job and exceeds_batch(job) and not cap_below(job) then return end
     if id then waiting[#waiting + 1] = priority end
   end
   call('HDEL', K_HELD_BATCHES, batch)
   for _, priority in ipairs(waiting) do
     enter(k_flows(tenant, priority), k_left_flows(tenant, priority), batch)
   end
-  if #waiting > 0 and not is_held(tenant) then enter(K_TURNS, K_LEFT, tenant) end
+  if #waiting == 0 then return end
+  if is_held(tenant) then
+    reconsider(tenant, '-') -- the batch's job may be next now, and have room
+  else
+    enter(K_TURNS, K_LEFT, tenant)
+  end
 end

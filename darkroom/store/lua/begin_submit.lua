@@ -32,7 +32,8 @@ if request:find('"enable_sync_mode":true', 1, true) and cjson.decode(request).en
   lease_ms = tonumber(ARGV[6])
 end
 local send = call('HINCRBY', k_attempt(id, n), 'sends', 1)
-call('HSET', k_attempt(id, n), 'state', 'submitting', 'sent_ms', int(NOW), 'key', ARGV[5], 'mark', mark)
+call('HSET', k_attempt(id, n), 'state', 'submitting', 'sent_ms', int(NOW), 'key', ARGV[5], 'mark', mark,
+  'sent_paused_ms', int(paused_ms()))
 call('ZREMRANGEBYSCORE', k_open_sends(attempt.lane), '-inf', int(NOW - KEEP_PREDICTION_MS))
 call('ZADD', k_open_sends(attempt.lane), int(NOW), member_of(id, n))
 call('HINCRBY', k_job(id), 'submits', 1)

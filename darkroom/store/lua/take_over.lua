@@ -18,7 +18,8 @@ call('SET', k_prediction(prediction), member_of(id, n), 'PX', KEEP_PREDICTION_MS
 local sends = call('HINCRBY', k_attempt(id, n), 'sends', 1)
 call('HINCRBY', k_job(id), 'submits', 1)
 call('HSET', k_attempt(id, n), 'v', SCHEMA, 'lane', ARGV[3], 'sent_ms', ARGV[4], 'submitted_ms', ARGV[4],
-  'accepted_ms', int(NOW), 'adopted', '1', 'unknown_ms', int(NOW), 'unknown', 'its intent was lost in a failover')
+  'accepted_ms', int(NOW), 'adopted', '1', 'unknown_ms', int(NOW), 'unknown', 'its intent was lost in a failover',
+  'sent_paused_ms', int(paused_ms()))
 call('HDEL', k_attempt(id, n), 'send_ref')
 local counts_until = tonumber(ARGV[4]) + RATE_WINDOW_MS
 if counts_until > NOW then

@@ -13,7 +13,7 @@ from darkroom.store.jobs import BudgetError
 from darkroom.store.view import job_view
 from tests.support.conservation import broken_rules
 from tests.support.money import pass_midnight
-from tests.support.stores import FAILED, Store
+from tests.support.stores import FAILED, HOOK, Store
 
 DAY_MS = 86_400_000
 
@@ -410,20 +410,128 @@ async def test_batch_and_its_tenant_can_both_be_held(store: Store) -> None:
 
 
 async def test_tenant_held_behind_a_batch_that_can_not_go_itself_is_let_go(store: Store) -> None:
-    await batch_of(store, 2, cap=9)
+    await batch_of(store, 1, 2, cap=9)
+    await store.admit(1)
     loose = await store.post(priority="low")
-    await store.budgets.apply({"a": 1})
+    await store.budgets.apply({"a": 2})
     assert await ids(store) == []
-    store.client.hset(keys.batch("batch_1"), "cap_images", 1)
+    store.client.hset(keys.batch("batch_1"), "cap_images", 2)
     await store.sweep("h:a")
     assert await ids(store) == [loose]
 
 
-async def test_line_of_many_who_can_not_pay_is_passed_over_in_bounded_steps(store: Store) -> None:
-    for number in range(70):
-        await store.post(f"t{number:02d}", max_images=2)
-    await store.budgets.apply({"*": 1, "z": 5})
+@pytest.mark.parametrize(("cap", "became"), [(2, "queued"), (1, "failed")])
+async def test_line_of_many_who_can_not_pay_is_passed_over_in_bounded_steps(
+    store: Store, cap: int, became: str
+) -> None:
+    tenants = [f"t{number:02d}" for number in range(70)]
+    for tenant in tenants:
+        await store.submitting(tenant)
+    jobs = [await store.post(tenant, max_images=2) for tenant in tenants]
+    await store.budgets.apply({"*": cap, "z": 5})
     last = await store.post("z")
     first = await store.admit()
     assert (first.reason, first.tickets) == ("more", [])
     assert await ids(store) == [last]
+    assert {await store.status(job_id) for job_id in jobs} == {became}
+
+
+async def test_job_dearer_than_the_whole_lowered_budget_fails_and_holds_up_nobody(store: Store) -> None:
+    await store.budgets.apply({"a": 10})
+    dear, cheap = await store.post(max_images=4, webhook=HOOK), await store.post()
+    await store.budgets.apply({"a": 3})
+    assert await ids(store) == [cheap]
+    view = job_view(await store.read(dear))
+    error = view["error"]
+    assert (view["status"], error["code"], error["retryable"]) == ("failed", "exceeds_budget", True)
+    assert "4 images are more than the whole budget of 3 images" in error["message"]
+    assert (view["cost"]["spent"], store.usage()["charged_images"], store.events(dear)) == (0, 1, ["job.failed"])
+    assert broken_rules(store.cell()) == []
+    await store.budgets.apply({"a": 10})
+    await store.jobs.retry(dear)
+    store.pass_the_window()
+    assert await ids(store) == [dear]
+
+
+async def test_tenant_that_is_held_goes_on_when_its_budget_is_lowered_below_the_job_in_its_way(store: Store) -> None:
+    await store.budgets.apply({"a": 5})
+    await store.admitted(max_images=2)
+    dear, cheap = await store.post(max_images=4), await store.post()
+    assert await ids(store) == []
+    await store.budgets.apply({"a": 3})
+    await store.sweep()
+    assert await ids(store) == [cheap]
+    assert await store.status(dear) == "failed"
+
+
+async def test_job_that_only_what_is_left_of_the_budget_is_too_small_for_waits(store: Store) -> None:
+    await store.budgets.apply({"a": 5})
+    await store.admitted(max_images=2)
+    waiting = await store.post(max_images=4)
+    await store.budgets.apply({"a": 4})
+    assert await ids(store) == []
+    assert (await store.read(waiting)).held == "budget"
+
+
+async def test_replacement_dearer_than_the_lowered_budget_fails_and_what_was_spent_stands(store: Store) -> None:
+    ticket = await store.generating(max_images=3)
+    assert await store.attempts.failed(ticket, FAILED, max_attempts=2) is Moved.OTHER
+    await store.budgets.apply({"a": 2})
+    assert await ids(store) == []
+    view = job_view(await store.read(ticket.job_id))
+    assert (view["status"], view["error"]["code"], view["cost"]["spent"]) == ("failed", "exceeds_budget", 0.12)
+
+
+async def test_job_dearer_than_its_batchs_whole_budget_fails_and_the_batch_goes_on(store: Store) -> None:
+    first, dear, cheap = await batch_of(store, 2, 4, 1, cap=7)
+    [ticket] = (await store.admit(1)).tickets
+    assert ticket.job_id == first
+    store.client.hset(keys.batch("batch_1"), "cap_images", 5)
+    store.pass_the_window()
+    assert await ids(store) == []
+    assert "batch_1" in store.cell().at(keys.HELD_BATCHES)
+    store.client.hset(keys.batch("batch_1"), "cap_images", 3)
+    await store.sweep("b:batch_1")
+    assert await ids(store) == [cheap]
+    assert (await store.status(dear), store.client.hget(keys.batch("batch_1"), "charged_images")) == ("failed", "3")
+
+
+async def test_job_that_comes_before_the_one_that_holds_its_tenant_goes_at_once_if_there_is_room(store: Store) -> None:
+    await store.budgets.apply({"a": 5})
+    await store.admitted(max_images=4)
+    await store.post(max_images=4)
+    assert await ids(store) == []
+    await store.post()  # comes behind it
+    await store.sweep()
+    assert await ids(store) == []
+    urgent = await store.post(priority="high")
+    await store.sweep()
+    assert await ids(store) == [urgent]
+
+
+async def test_job_that_comes_first_into_a_held_batch_goes_at_once_if_there_is_room(store: Store) -> None:
+    await batch_of(store, 1, 4, cap=4)
+    [ticket] = (await store.admit()).tickets
+    assert "batch_1" in store.cell().at(keys.HELD_BATCHES)
+    await store.begin(ticket)
+    await store.accept(ticket, "p")
+    ticket = await store.ticket(ticket.job_id)
+    assert await store.attempts.failed(ticket, FAILED, max_attempts=2) is Moved.OTHER
+    await store.sweep()
+    store.pass_the_window()
+    assert await ids(store) == [ticket.job_id]
+
+
+async def test_batch_that_is_let_go_lets_its_held_tenant_be_looked_at_again(store: Store) -> None:
+    await batch_of(store, 2, 2, cap=3)
+    await store.budgets.apply({"a": 4})
+    loose = await store.post(max_images=3, priority="low")
+    [first] = await ids(store)
+    assert await ids(store) == []
+    assert set(await store.budgets.held()) == {"a"}
+    store.client.hset(keys.batch("batch_1"), "cap_images", 4)
+    await store.sweep("b:batch_1")
+    await store.sweep()
+    store.pass_the_window()
+    [second] = await ids(store)
+    assert second not in (first, loose)

@@ -1,9 +1,11 @@
 """Lanes: what pauses admission, what opens it again, and that nobody's pause is forgotten or overruled."""
 
+import pytest
+
 from darkroom.line.lanes import AS_CONFIGURED, DEFAULT_LANE
 from darkroom.store import keys
 from darkroom.store.attempts import Ticket
-from tests.support.stores import HOUR_MS, Store
+from tests.support.stores import FAILED, HOUR_MS, Store
 
 
 async def test_paused_lane_admits_nothing_and_says_why(store: Store) -> None:
@@ -87,6 +89,26 @@ async def test_time_in_which_every_lane_was_paused_does_not_count_as_waiting(sto
     store.client.hincrby(keys.job(job_id), "queued_ms", -61_000)
     await store.timers.expire([job_id])
     assert await store.status(job_id) == "expired"
+
+
+@pytest.mark.parametrize("ends", ["failed", "not_now"])
+async def test_pause_while_a_job_was_at_wavespeed_puts_its_deadline_off_no_further(store: Store, ends: str) -> None:
+    ticket = await store.submitting(expires_in=60)
+    await store.lanes.pause(DEFAULT_LANE, "operator")
+    store.client.hincrby(keys.CLOCK, "paused_since_ms", -HOUR_MS)
+    store.client.hincrby(keys.job(ticket.job_id), "queued_ms", -HOUR_MS)
+    store.client.hincrby(keys.attempt(ticket.job_id, 1), "sent_ms", -HOUR_MS)
+    if ends == "failed":
+        await store.accept(ticket, "p")
+        ticket = await store.ticket(ticket.job_id)
+        await store.attempts.failed(ticket, FAILED, max_attempts=2)
+    else:
+        await store.attempts.returned(ticket, "not_now")
+    await store.timers.expire([ticket.job_id])
+    assert await store.status(ticket.job_id) == "queued"
+    store.client.hincrby(keys.job(ticket.job_id), "queued_ms", -61_000)
+    await store.timers.expire([ticket.job_id])
+    assert await store.status(ticket.job_id) == "expired"
 
 
 async def test_pause_of_one_lane_among_several_stops_no_clock(store: Store) -> None:

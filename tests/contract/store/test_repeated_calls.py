@@ -2,6 +2,7 @@
 
 import pytest
 
+from darkroom.store.attempts import Moved
 from darkroom.store.jobs import ConflictError
 from darkroom.store.scripts import Scripts
 from tests.support.stores import HOUR_MS, Store
@@ -46,3 +47,15 @@ async def test_a_repeated_hand_over_gives_the_lease_to_store_under(store: Store)
 async def test_a_repeated_take_over_is_known(store: Store) -> None:
     job_id = await store.post()
     assert await twice(store, "take_over", job_id, "p1", "default", 1_700_000_000_000, HOUR_MS) == [1, 0]
+
+
+async def test_a_repeated_complete_says_again_what_became_of_the_outputs(store: Store) -> None:
+    kept, late = await store.storing(), await store.storing()
+    await store.jobs.cancel(late.job_id)
+    for ticket, answer in ((kept, 1), (late, 2)):
+        assert await twice(store, "complete", *ticket.key, 1, 1_700_000_000_000) == [answer, answer]
+        older = ticket.job_id, ticket.attempt, ticket.lease - 1
+        assert await twice(store, "complete", *older, 1, 1_700_000_000_000) == [-1, -1]
+    assert (store.usage()["images_delivered"], store.usage()["completed"]) == (2, 1)
+    await store.jobs.retry(late.job_id)
+    assert await store.complete(late) is Moved.STALE

@@ -148,3 +148,12 @@ async def test_unknown_job_cannot_be_canceled_or_retried(store: Store) -> None:
     with pytest.raises(KeyError):
         await store.jobs.retry("job_none")
     assert await store.jobs.read("job_none") is None
+
+
+async def test_outputs_stored_late_count_as_delivered_once_when_a_retry_takes_them_up(store: Store) -> None:
+    ticket = await store.storing(max_images=2)
+    await store.jobs.cancel(ticket.job_id)
+    assert await store.complete(ticket) is Moved.OTHER
+    await store.jobs.retry(ticket.job_id)
+    assert await store.attempts.complete(await store.ticket(ticket.job_id), delivered=1, finished_ms=1) is Moved.DONE
+    assert (store.usage()["images_delivered"], store.cell().at(keys.TOTALS)["delivered_images"]) == (1, "1")
