@@ -21,7 +21,7 @@ def started(make_fleet: MakeFleet, **settings: Any) -> Fleet:
     return fleet
 
 
-def resolve(fleet: Fleet, job_id: str, **body: str) -> httpx.Response:
+def resolve(fleet: Fleet, job_id: str, **body: Any) -> httpx.Response:
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     return fleet.client.post(f"/v1/jobs/{job_id}/resolve", json=body, headers=headers)
 
@@ -57,7 +57,8 @@ def test_two_lost_predictions_that_do_not_say_what_was_asked_are_left_to_an_oper
     assert (refused.status_code, refused.json()["code"]) == (409, "prediction_mismatch")
     assert resolve(fleet, jobs[1], action="adopt", prediction_id=owl).status_code == 200
     assert fleet.wait_for(jobs[1])["prediction_id"] == owl
-    assert resolve(fleet, jobs[0], action="adopt", prediction_id=owl).json()["code"] == "prediction_owned"
+    taken = resolve(fleet, jobs[0], action="adopt", prediction_id=owl, force=True)
+    assert taken.json()["code"] == "prediction_owned"
     assert resolve(fleet, jobs[0], action="resubmit").status_code == 200
     job = fleet.wait_for(jobs[0])
     assert (job["status"], job["attempt"], job["cost"]["spent"]) == ("completed", 2, 0.08)
