@@ -42,6 +42,14 @@ class LaneState:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusals:
+    """How often an attempt was refused for what may be its own fault; `meets_others`: so were other jobs, pause now."""
+
+    count: int
+    meets_others: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ServerChange:
     """A restart or failover whose lost writes are not looked into yet. Times in ms, the server's.
 
@@ -104,9 +112,10 @@ class LaneStore:
         wait_ms = int(wait_s * 1000)
         return int(await self.scripts.call("lane_slow", name, wait_ms, ticket.job_id, cost, ticket.attempt, send))
 
-    async def count_refusal(self, ticket: Ticket, *, send: int) -> int:
-        """Count a refusal that may be the job's own fault; gives how many there were in a row. Called as `slow` is."""
-        return int(await self.scripts.call("count_refusal", ticket.job_id, ticket.attempt, send))
+    async def count_refusal(self, name: str, ticket: Ticket, *, send: int) -> Refusals:
+        """Count a refusal that may be the job's own fault. Called as `slow` is."""
+        reply = await self.scripts.call("count_refusal", name, ticket.job_id, ticket.attempt, send)
+        return Refusals(int(reply[0]), meets_others=int(reply[1]) == 1)
 
     async def report_failure(self, name: str, job_id: str) -> bool:
         """Count a job that met a failing upstream; True when three different ones in a row have."""

@@ -145,7 +145,7 @@ class UpstreamClient:
 
         Raises:
             UpstreamUnavailableError: no page could be read; retryable, and proves nothing about what exists.
-            UnauthorizedError: the key is not accepted.
+            UnauthorizedError: the key is not accepted, or not for this call.
         """
         body: dict[str, Any] = {"page": page, "page_size": page_size, "model": model}
         if created_after is not None:
@@ -238,7 +238,7 @@ class UpstreamClient:
             return answer
         status = answer.effective_status
         if status in (401, 403):
-            raise UnauthorizedError(f"upstream answered {status}: {answer.text}")
+            raise UnauthorizedError(f"upstream answered {status}: {answer.text}", status=status)
         raise UpstreamUnavailableError(
             f"upstream answered {status}: {answer.document.problem or answer.text}",
             delay_s=1.0 if answer.retry_after_s is None else answer.retry_after_s,

@@ -15,7 +15,11 @@ class UpstreamUnavailableError(RetryableError):
 
 
 class UnauthorizedError(DarkroomError):
-    """Upstream does not accept the key."""
+    """Upstream does not accept the key (401), or not for this call (403)."""
+
+    def __init__(self, message: str, *, status: int = 401) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class SpoolError(RetryableError):

@@ -30,7 +30,7 @@ from darkroom.upstream.outcomes import (
     UpstreamError,
 )
 from darkroom.upstream.reading import Document
-from darkroom.upstream.text import clean_text, said, tells_of_balance, without_echo
+from darkroom.upstream.text import clean_text, said, tells_of_balance, without_echo, without_words_of
 from darkroom.upstream.wire import parse_prediction, whole_number
 
 TASK_CODES: dict[int, tuple[ErrorCode, ErrorKind]] = {
@@ -116,9 +116,9 @@ class Answer:
 def submit_outcome(answer: Answer, submission: Submission, *, sent_at: datetime, ended_at: datetime) -> SubmitOutcome:
     """Say what a submit's answer means.
 
-    401 and 403 (this key may not), 404 (no such model) and 402 would meet every job alike, so they pause the lane and
-    fail no job; only what upstream says about this request refuses it. All that is not known to have created nothing
-    is unknown.
+    401 and 402 would meet every job alike, so they pause the lane and fail no job. 403, 404 and a 400 in words of money
+    or with a vague code may be either's fault: they carry what they are if the account turns out to be fine. All that
+    is not known to have created nothing is unknown.
     """
     prediction = answer.prediction()
     if prediction is not None:
@@ -129,13 +129,16 @@ def submit_outcome(answer: Answer, submission: Submission, *, sent_at: datetime,
     if status == 401:
         return NotNow("auth", None, _because("upstream does not accept the API key", answer))
     if status == 402 or (status in (400, 403) and _is_about_balance(answer, submission)):
-        message, refusal = _because("upstream says the balance is too low", answer), _refusal(answer)
-        own = refusal.error if status == 400 and isinstance(refusal, Refused) else None
-        return NotNow("balance", answer.retry_after_s, message, own)
+        message, own = _because("upstream says the balance is too low", answer), _error_of(answer)
+        if status == 402:
+            return NotNow("balance", answer.retry_after_s, message)
+        return NotNow("balance", answer.retry_after_s, message, own, _has_only_words_of(submission.prompt, answer))
     if status == 403:
-        return NotNow("auth", None, _because("upstream does not allow this key to submit", answer))
+        return NotNow("auth", None, _because("upstream does not allow this submit", answer), _error_of(answer))
     if status == 404:
-        return NotNow("upstream", answer.retry_after_s, _because("upstream does not know the model", answer))
+        message = _because("upstream does not know the model", answer)
+        own = UpstreamError("upstream_failed", message, "vague", _told(http_status=answer.status, text=answer.text))
+        return NotNow("upstream", answer.retry_after_s, message, own)
     if status in REFUSALS_OF_THE_REQUEST:
         return _refusal(answer)
     reason = answer.document.problem or "the answer names no prediction"
@@ -143,27 +146,33 @@ def submit_outcome(answer: Answer, submission: Submission, *, sent_at: datetime,
 
 
 def _is_about_balance(answer: Answer, submission: Submission) -> bool:
+    return _has_code_of_balance(answer) or tells_of_balance(without_echo(answer.raw_text, submission.prompt))
+
+
+def _has_only_words_of(prompt: str, answer: Answer) -> bool:
+    return not (_has_code_of_balance(answer) or tells_of_balance(without_words_of(prompt, answer.raw_text)))
+
+
+def _has_code_of_balance(answer: Answer) -> bool:
     value = answer.document.value
     error_code = value.get("error_code") if isinstance(value, dict) else None
-    if isinstance(error_code, str) and tells_of_balance(error_code):
-        return True
-    return tells_of_balance(without_echo(answer.raw_text, submission.prompt))
+    return isinstance(error_code, str) and tells_of_balance(error_code)
 
 
 def _refusal(answer: Answer) -> SubmitOutcome:
     """A refused request is the job's own fault, unless it comes with a task code that says otherwise."""
+    error = _error_of(answer)
+    if error.kind != "permanent":
+        return NotNow("upstream", answer.retry_after_s, error.message, error)
+    return Refused(error)
+
+
+def _error_of(answer: Answer) -> UpstreamError:
     task_code = _task_code(answer)
     code, kind = TASK_CODES.get(task_code or 0, ("invalid_request", "permanent"))
-    if kind != "permanent":
-        return NotNow("upstream", answer.retry_after_s, _because("upstream could not take the request", answer))
-    return Refused(
-        UpstreamError(
-            code,
-            _because("upstream refused the request", answer),
-            "permanent",
-            _told(http_status=answer.status, task_code=task_code, text=answer.text),
-        )
-    )
+    what = "upstream refused the request" if kind == "permanent" else "upstream could not take the request"
+    told = _told(http_status=answer.status, task_code=task_code, text=answer.text)
+    return UpstreamError(code, _because(what, answer), kind, told)
 
 
 def _task_code(answer: Answer) -> int | None:

@@ -104,15 +104,17 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class NotNow:
-    """Upstream created nothing, for a reason that is not the job's: back to the line with it.
+    """Upstream created nothing, for a reason that seems not to be the job's: back to the line with it.
 
-    `refusal` is what it is instead where only upstream's wording spoke of money, and the account has enough.
+    `refusal` is what it is instead if nothing is wrong with the account and other jobs are taken; None where it can't
+    be the job's fault. `is_echo`: all its words of money stand in the prompt as well.
     """
 
     reason: NotNowReason
     retry_after_s: float | None
     message: str
     refusal: UpstreamError | None = None
+    is_echo: bool = False
 
 
 @dataclass(frozen=True, slots=True)

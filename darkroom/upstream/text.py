@@ -50,7 +50,7 @@ def without_echo(text: str, prompt: str) -> str:
 
     So a prompt about a balance can't look like an empty one, while upstream's own short message still can.
     """
-    text = text.replace(prompt, " ") if prompt else text
+    text = re.sub(re.escape(prompt), " ", text, flags=re.IGNORECASE) if prompt else text
     own = [word.lower() for word in _WORD.findall(prompt)]
     triples = set(zip(own, own[1:], own[2:], strict=False))
     words = _WORD.findall(text)
@@ -60,6 +60,12 @@ def without_echo(text: str, prompt: str) -> str:
         if triple in triples:
             echoed[at : at + 3] = [True] * 3
     return " ".join(word for word, is_echo in zip(words, echoed, strict=True) if not is_echo)
+
+
+def without_words_of(prompt: str, text: str) -> str:
+    """Take out every word that the prompt has as well; what is left is certainly upstream's own."""
+    own = {word.lower() for word in _WORD.findall(prompt)}
+    return " ".join(word for word in _WORD.findall(text) if word.lower() not in own)
 
 
 def tells_of_balance(text: str) -> bool:

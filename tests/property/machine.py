@@ -47,6 +47,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.once: dict[str, tuple[str, int]] = {}
         self.target: ModelJob | None = None
         self.paused = False
+        self.suspects: set[str] = set()
+        self.blamed = False
         self.limits = (20, 3)
         self.order = 0
         self.intents = 0

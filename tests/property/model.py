@@ -32,6 +32,8 @@ class Try:
     listings: int = 0
     absent: int = 0
     done_as: int = 0
+    refusals: int = 0
+    refused_send: int = 0
 
     def move(self, state: str) -> None:
         """Go on to a state under a new lease."""

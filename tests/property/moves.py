@@ -5,7 +5,7 @@ import pytest
 from hypothesis.stateful import precondition, rule
 
 from darkroom.jobs import DEFAULT_EVENTS, JobError, JobRequest, Priority, Webhook
-from darkroom.line.lanes import DEFAULT_LANE
+from darkroom.line.lanes import DEFAULT_LANE, Refusals
 from darkroom.store import keys
 from darkroom.store.attempts import Moved, TakenOver
 from darkroom.store.jobs import BudgetError, ConflictError, LineFullError, ResolveAction
@@ -187,6 +187,8 @@ class Moves(BudgetRules):
         assert moved == expected
         if moved in (Moved.DONE, Moved.DUPLICATE):
             self.owners[prediction] = (job.job_id, item.number)
+        if moved == Moved.DONE:
+            self.suspects, self.blamed = set(), False
 
     def _owner(self, prediction: str) -> tuple[ModelJob, Try] | None:
         job_id, number = self.owners.get(prediction, ("", 0))
@@ -200,6 +202,20 @@ class Moves(BudgetRules):
         job, item, ticket, good = self.fenced(pick, stale, state)
         moved = self.run(self.attempts.returned(ticket, why))
         assert moved == (job.returned(item, absent=why == "absent") if good else Moved.STALE)
+
+    @precondition(lambda self: self.has("submitting"))
+    @rule(pick=picks, age=ages)
+    def refused(self, pick: int, age: int) -> None:
+        job, item, ticket, _ = self.fenced(pick, 0, "submitting")
+        send = max(0, item.sends - age)
+        expected = Refusals(0, meets_others=False)
+        if item.state == "submitting" and send == item.sends:
+            self.suspects |= {job.job_id} if len(self.suspects) < 3 else set()
+            together = len(self.suspects) >= 3
+            if item.refused_send != send and not (together and self.blamed):
+                item.refusals, item.refused_send, self.blamed = item.refusals + 1, send, together
+            expected = Refusals(item.refusals, meets_others=together and not self.paused)
+        assert self.run(self.lanes.count_refusal(DEFAULT_LANE, ticket, send=send)) == expected
 
     @precondition(lambda self: self.has("submitting"))
     @rule(pick=picks, stale=ages)

@@ -189,6 +189,7 @@ class Everything(Moves):
     def resume(self) -> None:
         self.run(self.lanes.resume(DEFAULT_LANE))
         self.paused = False
+        self.suspects, self.blamed = set(), False
 
     @precondition(lambda self: any(job.told for job in self.model.values()))
     @rule(pick=picks, age=ages, status=st.sampled_from(["delivered", "pending", "exhausted", "gone"]))

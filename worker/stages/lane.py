@@ -1,7 +1,8 @@
 """What pauses a lane, and its timer: try whether the reason for a pause is gone, and open the lane then.
 
-Without a usable balance call (no such call, or an answer without a number) the list call shows whether upstream answers
-and whether the key is good. What is left of the money it does not show: there one job at a time is let through.
+Without a usable balance call (no such call, none for this key, or an answer without a number) the list call shows
+whether upstream answers and whether the key is good. What is left of the money it does not show: there one job at a
+time is let through.
 """
 
 from typing import cast
@@ -74,7 +75,7 @@ async def _probe_storage(ctx: Context, name: str) -> None:
 async def _probe_account(ctx: Context, lane: LaneState) -> None:
     reason, probe_s = cast(ProbedReason, lane.reason), ctx.settings.upstream.lane_probe_s
     try:
-        balance = await _balance(ctx)
+        balance = await read_balance(ctx)
         if balance is None and reason != "balance":
             await ctx.upstream.list_predictions(page=1, page_size=1)
     except UnauthorizedError:
@@ -94,10 +95,19 @@ async def _probe_account(ctx: Context, lane: LaneState) -> None:
         await _reopen(ctx, lane.name, reason)
 
 
-async def _balance(ctx: Context) -> float | None:
-    """Ask for the balance in USD; None: upstream answers, but gives no balance."""
+async def read_balance(ctx: Context) -> float | None:
+    """Ask for the balance in USD; None: upstream answers, but gives no balance, or not to this key.
+
+    Raises:
+        UnauthorizedError: the key is not accepted.
+        UpstreamUnavailableError: no answer that shows anything.
+    """
     try:
         return await ctx.upstream.balance()
+    except UnauthorizedError as error:
+        if error.status == 403:
+            return None
+        raise
     except UpstreamUnavailableError as error:
         if not error.is_passing or (error.status is not None and error.status < 300):
             return None

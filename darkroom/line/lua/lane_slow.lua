@@ -12,4 +12,10 @@ end
 call('HSET', key, 'not_before_ms', int(math.max(tonumber(lane.not_before_ms or 0), NOW + tonumber(ARGV[2]))))
 if lane.state ~= 'paused' then call('ZADD', K_DUE, 'LT', int(NOW + tonumber(ARGV[2])), 'l:' .. name) end
 if tonumber(ARGV[4]) <= tonumber(lane.images_per_minute) then return 0 end
-return count_refusal(ARGV[3], ARGV[5], ARGV[6])
+local attempt = fields(k_attempt(ARGV[3], ARGV[5]), 'state', 'sends', 'refusals', 'refused_send')
+if attempt.state ~= 'submitting' or attempt.sends ~= ARGV[6] then return 0 end
+local send, refusals = tonumber(ARGV[6]), tonumber(attempt.refusals or 0)
+if attempt.refused_send == ARGV[6] then return refusals end
+refusals = tonumber(attempt.refused_send) == send - 1 and refusals + 1 or 1
+call('HSET', k_attempt(ARGV[3], ARGV[5]), 'refusals', refusals, 'refused_send', ARGV[6])
+return refusals

@@ -9,5 +9,6 @@ if lane.state ~= 'paused' or lane.reason ~= 'balance' then return 0 end
 if lane.trial ~= 'open' then lane.trials = call('HINCRBY', key, 'trials', 1) end -- one that nobody took was none
 local delay = probe_delay('balance', lane.trials, tonumber(ARGV[2]))
 call('HSET', key, 'trial', 'open', 'resumes_ms', int(NOW + delay))
+call('HDEL', key, 'blamed')
 due_in('l:' .. ARGV[1], delay)
 return 1

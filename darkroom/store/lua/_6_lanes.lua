@@ -24,15 +24,15 @@ local function settle_clock()
   end
 end
 
--- Without money, each try that shows nothing new doubles the time until the next.
+-- Without money, or where a key that reads may not submit, each try in vain doubles the time until the next.
 local function probe_delay(reason, trials, probe_ms)
-  if reason ~= 'balance' then return probe_ms end
+  if reason ~= 'balance' and reason ~= 'auth' then return probe_ms end
   return math.min(math.max(probe_ms, LONGEST_PROBE_MS), probe_ms * 2 ^ math.min(tonumber(trials or 0), 20))
 end
 
 local function open_lane(name)
   call('HSET', k_lane(name), 'state', 'open', 'failures', '')
-  call('HDEL', k_lane(name), 'reason', 'resumes_ms', 'paused_ms', 'trial', 'bucket_failures')
+  call('HDEL', k_lane(name), 'reason', 'resumes_ms', 'paused_ms', 'trial', 'bucket_failures', 'blamed')
   due_in('l:' .. name, 0)
   settle_clock()
 end
@@ -41,21 +41,10 @@ end
 local function lane_works(name, member)
   local lane = fields(k_lane(name), 'state', 'reason', 'trial')
   call('HSET', k_lane(name), 'failures', '')
-  call('HDEL', k_lane(name), 'trials')
+  call('HDEL', k_lane(name), 'trials', 'suspects', 'blamed')
   if lane.state == 'paused' and lane.reason == 'balance' and lane.trial == member then open_lane(name) end
 end
 
 local function bucket_works(name)
   if name then call('HDEL', k_lane(name), 'bucket_failures') end
-end
-
--- How many sends in a row of this attempt met the same kind of refusal; the same send counts once.
-local function count_refusal(id, n, send)
-  local attempt = fields(k_attempt(id, n), 'state', 'sends', 'refusals', 'refused_send')
-  if attempt.state ~= 'submitting' or attempt.sends ~= send then return 0 end
-  local refusals = tonumber(attempt.refusals or 0)
-  if attempt.refused_send == send then return refusals end
-  refusals = tonumber(attempt.refused_send) == tonumber(send) - 1 and refusals + 1 or 1
-  call('HSET', k_attempt(id, n), 'refusals', refusals, 'refused_send', send)
-  return refusals
 end

@@ -119,9 +119,51 @@ def test_what_is_not_the_jobs_fault_never_refuses_the_job(
     assert found.reason == reason
 
 
-def test_only_a_400_in_words_of_money_may_be_the_jobs_own_fault(answer_of: AnswerOf) -> None:
-    refusals = [outcome(answer_of(status, {"error": "insufficient balance"})) for status in (400, 402, 403)]
-    assert [isinstance(found, NotNow) and found.refusal is not None for found in refusals] == [True, False, False]
+@pytest.mark.parametrize(
+    ("http_status", "text", "code", "kind"),
+    [
+        (400, "insufficient balance", "invalid_request", "permanent"),
+        (403, "insufficient balance", "invalid_request", "permanent"),
+        (403, "blocked", "invalid_request", "permanent"),
+        (404, "no such model", "upstream_failed", "vague"),
+        (401, "no", None, None),
+        (402, "insufficient balance", None, None),
+        (429, "slow down", None, None),
+    ],
+)
+def test_what_may_be_the_jobs_fault_carries_what_it_is_then(
+    answer_of: AnswerOf, http_status: int, text: str, code: str | None, kind: str | None
+) -> None:
+    found = outcome(answer_of(http_status, {"error": text}))
+    assert isinstance(found, NotNow)
+    own = found.refusal
+    assert (own and own.code, own and own.kind) == (code, kind)
+    assert own is None or own.upstream == {"http_status": http_status, "text": text}
+
+
+def test_vague_refusal_may_be_the_jobs_fault_and_can_be_retried_then(answer_of: AnswerOf) -> None:
+    found = outcome(answer_of(400, {"code": 1403, "message": "task execution failed"}))
+    assert isinstance(found, NotNow)
+    assert found.refusal is not None
+    assert (found.reason, found.refusal.code, found.refusal.kind) == ("upstream", "upstream_failed", "vague")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "body", "is_echo"),
+    [
+        ("a fox on a Balance", {"error": "term not allowed: balance"}, True),
+        ("CREDIT cards", {"error": "unsupported words: credit, cards"}, True),
+        ("a fox on a balance", {"error": "insufficient balance"}, False),
+        ("a fox", {"error": "balance too low"}, False),
+        ("a balance", {"error": "no balance", "error_code": "insufficient_balance"}, False),
+    ],
+)
+def test_words_of_money_that_the_prompt_has_too_are_told_from_upstreams_own(
+    answer_of: AnswerOf, prompt: str, body: dict[str, str], is_echo: bool
+) -> None:
+    found = outcome(answer_of(400, body), prompt)
+    assert isinstance(found, NotNow)
+    assert (found.reason, found.is_echo) == ("balance", is_echo)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +195,7 @@ def test_refusal_with_the_moderation_code_is_moderation(answer_of: AnswerOf) -> 
         ("a balance scale of gold", "invalid prompt: a balance scale of gold"),
         ("insufficient credit, a comedy", "prompt 'insufficient credit, a comedy' is not allowed"),
         ("the scales of justice balance a feather and a heart", "bad prompt: of justice balance a feather and a he…"),
+        ("Balance Scale", "invalid prompt: balance scale"),
         ('she says "balance" \\ twice', 'invalid prompt: she says "balance" \\ twice'),
     ],
 )

@@ -15,6 +15,7 @@ NO_NUMBER = UpstreamUnavailableError("upstream's answer holds no balance", is_pa
 A_PAGE = UpstreamUnavailableError("upstream answered 200: an HTML page", status=200)
 DOWN = UpstreamUnavailableError("no connection")
 FAILING = UpstreamUnavailableError("503", status=503)
+NOT_FOR_THIS_KEY = UnauthorizedError("403", status=403)
 FINE = object()
 
 
@@ -99,6 +100,10 @@ class World:
         ("auth", {"balance": UnauthorizedError("401")}, ("pause", "auth")),
         ("auth", {"balance": NO_SUCH_CALL}, ("reopen", "auth")),
         ("auth", {"balance": NO_SUCH_CALL, "listing": UnauthorizedError("401")}, ("pause", "auth")),
+        ("balance", {"balance": NOT_FOR_THIS_KEY}, ("try one",)),
+        ("auth", {"balance": NOT_FOR_THIS_KEY}, ("reopen", "auth")),
+        ("auth", {"balance": NOT_FOR_THIS_KEY, "listing": NOT_FOR_THIS_KEY}, ("pause", "auth")),
+        ("upstream", {"balance": NOT_FOR_THIS_KEY}, ("reopen", "upstream")),
         ("upstream", {"balance": 5.0}, ("reopen", "upstream")),
         ("upstream", {"balance": 0.0}, ("pause", "balance")),
         ("upstream", {"balance": DOWN}, ("again",)),

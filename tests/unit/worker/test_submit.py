@@ -11,8 +11,7 @@ from tenacity import wait_none
 
 from darkroom.jobs import JobError, JobRequest
 from darkroom.store.attempts import Intent, Moved, Ticket
-from darkroom.upstream.errors import UpstreamUnavailableError
-from darkroom.upstream.outcomes import Accepted, NeverLeft, NotNow, Prediction, SubmitOutcome, UpstreamError
+from darkroom.upstream.outcomes import Accepted, NeverLeft, NotNow, Prediction, SubmitOutcome
 from darkroom.upstream.session import make_session
 from worker.context import LOOKS_AT_ONCE, SUBMITS_AT_ONCE
 from worker.stages import submit as stage
@@ -32,7 +31,6 @@ class World:
         self.asked: list[tuple[Any, ...]] = []
         self.outcome: SubmitOutcome = ACCEPTED
         self.refusals = 0
-        self.money: float | Exception = 0.0
         self.context: Any = SimpleNamespace(
             attempts=self,
             upstream=self,
@@ -67,17 +65,6 @@ class World:
         """Note it, and give how often the job was refused alone."""
         self.asked.append(("slow", wait_s, cost, send))
         return self.refusals
-
-    async def count_refusal(self, ticket: Ticket, *, send: int) -> int:
-        """Give how often the job was refused in a row."""
-        self.asked.append(("count_refusal", send))
-        return self.refusals
-
-    async def balance(self) -> float:
-        """Answer as told."""
-        if isinstance(self.money, Exception):
-            raise self.money
-        return self.money
 
     async def pause(self, lane: str, reason: str, *, probe_s: float) -> bool:
         """Note it."""
@@ -190,24 +177,3 @@ async def test_refusal_that_is_not_the_jobs_pauses_the_lane_before_the_job_is_ba
     world.outcome = NotNow(reason, None, "not now")
     await stage.submit(world.context, TICKET)
     assert world.asked[2:] == [("pause", reason), ("returned", "not_now")]
-
-
-IN_WORDS_OF_MONEY = NotNow("balance", None, "no", UpstreamError("invalid_request", "bad credit card", "permanent"))
-
-
-@pytest.mark.parametrize(
-    ("money", "refusals", "ends"),
-    [
-        (0.15, 3, [("pause", "balance"), ("returned", "not_now")]),
-        (UpstreamUnavailableError("404", status=404), 3, [("pause", "balance"), ("returned", "not_now")]),
-        (0.16, 2, [("count_refusal", 3), ("returned", "not_now")]),
-        (0.16, 3, [("count_refusal", 3), ("failed", "invalid_request", True)]),
-    ],
-)
-async def test_refusal_in_words_of_money_is_the_jobs_own_once_the_balance_covers_it_three_times_in_a_row(
-    money: float | Exception, refusals: int, ends: list[Any]
-) -> None:
-    world = World(begin=[Intent(3, JobRequest(prompt="a fox", max_images=4))])
-    world.outcome, world.money, world.refusals = IN_WORDS_OF_MONEY, money, refusals
-    await stage.submit(world.context, TICKET)
-    assert world.asked[2:] == ends
