@@ -45,6 +45,16 @@ async def test_tries_end_and_the_last_trouble_is_raised(serve: Serve, connect: C
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_refused_key_says_whether_it_is_bad_or_only_not_for_this_call(
+    serve: Serve, connect: Connect, status: int
+) -> None:
+    server = await serve(says(status, b""))
+    with pytest.raises(UnauthorizedError) as caught:
+        await (await connect(server.url)).balance()
+    assert caught.value.status == status
+
+
 @pytest.mark.parametrize(
     ("trouble", "expected"),
     [
