@@ -5,8 +5,8 @@ that nobody owns and that was asked for what a waiting job asks for is given to 
 what it was asked for pauses the lane, for an operator. Then the lane knows the server, and goes on.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -21,13 +21,15 @@ from darkroom.store.connection import read_set
 from darkroom.store.view import request_view
 from darkroom.telemetry.logs import get_logger
 from darkroom.upstream.errors import UnauthorizedError, UpstreamUnavailableError
+from darkroom.upstream.outcomes import Submission
 from worker.context import Context
 from worker.stages.lane import pause_for_key
 from worker.stages.reconcile.hold import SweepLostError, hold_sweep
 from worker.stages.reconcile.listing import Lister, Orphan
+from worker.stages.reconcile.matching import in_time
 from worker.stages.reconcile.open_sends import OpenSend, read_open_sends, wanted_name
+from worker.stages.submit import LEASE_MARGIN_S
 
-IN_FLIGHT_MARGIN_MS = 5_000
 CHUNK = 500
 log = get_logger(__name__)
 
@@ -64,13 +66,11 @@ async def check_server(ctx: Context, lane: str) -> None:
 
 
 async def _look_into(ctx: Context, lane: str, change: ServerChange) -> None:
-    upstream = ctx.settings.upstream
-    in_flight_ms = int(upstream.submit_timeout_s * 1000) + IN_FLIGHT_MARGIN_MS
-    if change.now_ms - change.noticed_ms < in_flight_ms and not await keeps_every_write(ctx):
-        log.warning("server.changed", lane=lane, effect=f"nothing is admitted for {in_flight_ms // 1000} s at least")
-        return  # what is still being sent by those who knew the server before is to be in the listing
-
-    since_ms = change.seen_ms - in_flight_ms - int(upstream.reconcile_window_s * 1000)
+    wait_ms = await _listed_after_ms(ctx, change)
+    if change.now_ms - change.noticed_ms < wait_ms:
+        log.warning("server.changed", lane=lane, effect=f"nothing is admitted for {wait_ms // 1000} s at least")
+        return
+    since_ms = change.seen_ms - _in_flight_ms(ctx, sync=True) - _window_ms(ctx)
     window = (since_ms, ctx.clock.now_ms())
     listing = await Lister(ctx).list_orphans([window], interesting=lambda _: True)
     shares = share_out(listing.orphans, await read_open_sends(ctx.redis, lane))
@@ -93,6 +93,28 @@ async def _look_into(ctx: Context, lane: str, change: ServerChange) -> None:
         ctx.publisher.dispatch()
 
 
+async def _listed_after_ms(ctx: Context, change: ServerChange) -> int:
+    """Give how long after the change was noticed a listing must begin that holds all that was sent before it.
+
+    What those who knew the server before were sending has ended by then, and the list has had its window to show it.
+    Submits in sync mode take longest, and count only where a waiting job could be such a one's.
+    """
+    if await keeps_every_write(ctx):
+        return 0
+    least_ms, most_ms = (_in_flight_ms(ctx, sync=sync) + _window_ms(ctx) for sync in (False, True))
+    passed_ms = change.now_ms - change.noticed_ms
+    return most_ms if least_ms <= passed_ms < most_ms and await _sync_waits(ctx) else least_ms
+
+
+def _in_flight_ms(ctx: Context, *, sync: bool) -> int:
+    longest_s = ctx.upstream.submit_deadline_s(Submission("", "2048*2048", 1, enable_sync_mode=sync))
+    return int((longest_s + LEASE_MARGIN_S) * 1000)
+
+
+def _window_ms(ctx: Context) -> int:
+    return int(ctx.settings.upstream.reconcile_window_s * 1000)
+
+
 async def keeps_every_write(ctx: Context) -> bool:
     """Say whether this is the same server as before, started again with all it had acknowledged."""
     info: dict[str, Any] = await ctx.redis.info("persistence", "replication")
@@ -105,20 +127,26 @@ async def keeps_every_write(ctx: Context) -> bool:
 
 
 def share_out(orphans: Iterable[Orphan], sends: Sequence[OpenSend]) -> Shares:
-    """Say which predictions nobody else can claim; pure. Those of open sends are left to reconciliation."""
+    """Say which predictions nobody else can claim; pure.
+
+    Those of lost sends are left to reconciliation, which finds each send the oldest of its own time.
+    """
     shares, board = Shares(), defaultdict(list)
     for orphan in sorted(orphans, key=lambda item: item.created_ms or 0):
         if orphan.wanted is None:
             shares.nameless.append(orphan)
         else:
             board[orphan.wanted].append(orphan)
-    being_sent = {send.wanted for send in sends if send.state == "submitting"}
-    claimed = Counter(send.wanted for send in sends if send.state != "submitting")
-    shares.contested = being_sent & set(board)
+    shares.contested = {send.wanted for send in sends if send.state == "submitting"} & set(board)
     if shares.nameless and any(send.state == "submitting" or send.lost for send in sends):
         shares.wait_for = "lost sends to be settled"
-    left = {wanted: found[claimed[wanted] :] for wanted, found in board.items() if wanted not in shares.contested}
-    shares.named = {wanted: found for wanted, found in left.items() if found}
+    claimants = (send for send in sends if send.state != "submitting")
+    for send in sorted(claimants, key=lambda item: (not item.lost, item.sent_ms)):
+        found = board.get(send.wanted, [])
+        own = next((orphan for orphan in found if in_time(orphan, send)), None)
+        if own is not None:
+            found.remove(own)
+    shares.named = {wanted: found for wanted, found in board.items() if found and wanted not in shares.contested}
     return shares
 
 
@@ -151,6 +179,22 @@ async def give(ctx: Context, lane: str, shares: Shares, seen_ms: int) -> int | N
 async def _waiting(ctx: Context, wanted: set[str]) -> dict[str, list[str]]:
     """Give the waiting jobs that ask for one of these, first come first."""
     found: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    async for job_id, seq, asked in _all_waiting(ctx):
+        name = wanted_name(asked["prompt"], asked["size"], asked["max_images"])
+        if name in wanted:
+            found[name].append((seq, job_id))
+    return {name: [job_id for _, job_id in sorted(jobs)] for name, jobs in found.items()}
+
+
+async def _sync_waits(ctx: Context) -> bool:
+    async for _, _, asked in _all_waiting(ctx):
+        if asked["enable_sync_mode"]:
+            return True
+    return False
+
+
+async def _all_waiting(ctx: Context) -> AsyncIterator[tuple[str, int, dict[str, Any]]]:
+    """Give id, place and request of every waiting job, admitted ones included."""
     for tenant in await read_set(ctx.redis, keys.TENANTS):
         index, after = keys.index(tenant, JobStatus.QUEUED), "-"
         while ids := cast(list[str], await ctx.redis.zrangebylex(index, after, "+", 0, CHUNK)):
@@ -160,8 +204,4 @@ async def _waiting(ctx: Context, wanted: set[str]) -> dict[str, list[str]]:
                 pipe.hmget(keys.job(job_id), "request", "seq")
             for job_id, (request, seq) in zip(ids, await pipe.execute(), strict=True):
                 if request is not None:
-                    asked = request_view(orjson.loads(request))
-                    name = wanted_name(asked["prompt"], asked["size"], asked["max_images"])
-                    if name in wanted:
-                        found[name].append((int(seq), job_id))
-    return {name: [job_id for _, job_id in sorted(jobs)] for name, jobs in found.items()}
+                    yield job_id, int(seq), request_view(orjson.loads(request))

@@ -6,10 +6,13 @@ local key = k_lane(ARGV[1])
 local lane, id = fields(key, 'server', 'server_seen_ms'), server_id()
 if ARGV[2] ~= '' and ARGV[2] == id then
   call('HSET', key, 'server', id, 'server_seen_ms', int(NOW))
-  call('HDEL', key, 'server_noticed_ms')
+  call('HDEL', key, 'server_noticed', 'server_noticed_ms')
   due_in('l:' .. ARGV[1], 0)
   return { 1 }
 end
 if is_known_server(lane) then return { 1 } end
-call('HSETNX', key, 'server_noticed_ms', int(NOW))
+-- One that replaces a server before its past was known is noticed anew: what that one's senders wrote is not over.
+if call('HGET', key, 'server_noticed') ~= id then
+  call('HSET', key, 'server_noticed', id, 'server_noticed_ms', int(NOW))
+end
 return { 0, id, lane.server_seen_ms or int(NOW), call('HGET', key, 'server_noticed_ms'), int(NOW) }

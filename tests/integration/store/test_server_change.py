@@ -28,6 +28,19 @@ async def test_nothing_is_admitted_until_the_server_is_known(store: Store) -> No
     assert [ticket.job_id for ticket in (await store.admit()).tickets] == [job_id]
 
 
+async def test_each_server_is_noticed_anew(store: Store) -> None:
+    fail_over(store)
+    first = await store.lanes.server_change(DEFAULT_LANE)
+    store.client.hset(LANE, "server_noticed_ms", 7)
+    again = await store.lanes.server_change(DEFAULT_LANE)
+    store.client.hset(LANE, "server_noticed", "one-that-was-lost-as-well")
+    other = await store.lanes.server_change(DEFAULT_LANE)
+    assert first is not None
+    assert again is not None
+    assert other is not None
+    assert (again.noticed_ms, other.noticed_ms) == (7, other.now_ms)
+
+
 async def test_a_lane_that_looks_back_says_so_and_is_wrong_only_after_long(store: Store) -> None:
     await store.post()
     fail_over(store)

@@ -87,7 +87,7 @@ def test_what_a_failover_forgot_is_not_bought_again(
     fresh_simulator: RunningSimulator,
 ) -> None:
     jobs, said = promote_without_the_last_writes(fleet, primary, replica, forwarder, fresh_simulator)
-    done = fleet.wait_for_all(jobs, timeout_s=70)
+    done = fleet.wait_for_all(jobs, timeout_s=90)
     assert {(job["status"], job["submits"], job["cost"]["spent"]) for job in done} == {("completed", 1, 0.04)}
     bought = [entry["prompt"] for entry in fresh_simulator.predictions()]
     assert sorted(bought) == sorted(["a fox of before", *(f"fox {i}" for i in range(JOBS))])
@@ -104,7 +104,7 @@ def test_what_can_not_be_told_apart_is_left_to_an_operator(
 ) -> None:
     fresh_simulator.settings(list_input="none")
     jobs, said = promote_without_the_last_writes(fleet, primary, replica, forwarder, fresh_simulator)
-    wait_until(lambda: fleet.redis.hget(keys.lane(DEFAULT_LANE), "reason") == "operator", 40, what="the lane to pause")
+    wait_until(lambda: fleet.redis.hget(keys.lane(DEFAULT_LANE), "reason") == "operator", 60, what="the lane to pause")
     wait_until(lambda: [line for line in said if "server.unknown_predictions" in line], what="a critical line")
     (line,) = [line for line in said if "server.unknown_predictions" in line]
     assert f"predictions={AT_ONCE}" in line

@@ -72,21 +72,22 @@ def match(sends: Sequence[OpenSend], orphans: Iterable[Orphan], *, clock_known: 
 def _find(
     send: OpenSend, sends: Sequence[OpenSend], board: _Board, rivals: Sequence[OpenSend], slack_ms: int
 ) -> Finding:
-    candidates = [orphan for orphan in board.named[send.wanted] if _in_time(orphan, send)]
+    candidates = [orphan for orphan in board.named[send.wanted] if in_time(orphan, send)]
     for orphan in candidates:
         if not any(_may_be(orphan, rival, slack_ms) for rival in rivals):
             board.named[send.wanted].remove(orphan)
             return Adopt(orphan)
     if candidates:
         return Contested()
-    nameless = tuple(orphan for orphan in board.nameless if _in_time(orphan, send))
+    nameless = tuple(orphan for orphan in board.nameless if in_time(orphan, send))
     if not nameless:
         return Absent()
     alone = not any(_overlap(send, other, slack_ms) for other in sends if other.ticket != send.ticket)
     return Nameless(nameless, only=len(nameless) == 1 and alone)
 
 
-def _in_time(orphan: Orphan, send: OpenSend) -> bool:
+def in_time(orphan: Orphan, send: OpenSend) -> bool:
+    """Say whether a send may have created this, by its time; what has no readable time may be anybody's."""
     if orphan.created_ms is None:
         return True
     return send.sent_ms - PAD_MS <= orphan.created_ms <= _end_ms(send) + PAD_MS
