@@ -130,6 +130,8 @@ def test_each_lost_send_is_left_one_of_its_own_time() -> None:
     orphans = [orphan("old", created_ms=5), orphan("new", created_ms=DAY_MS), orphan("newer", created_ms=DAY_MS + 1)]
     shares = share_out(orphans, [send("failed", sent_ms=DAY_MS), send("unconfirmed"), send("failed")])
     assert [item.prediction_id for item in shares.named["fox"]] == ["newer"]
+    orphans = [orphan("of both", created_ms=5), orphan("of the later one", created_ms=PAD_MS + 10)]
+    assert share_out(orphans, [send("failed", sent_ms=3), send("unconfirmed")]).named == {}
 
 
 def test_what_an_equal_request_being_sent_may_own_is_given_to_nobody() -> None:
