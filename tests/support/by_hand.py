@@ -70,12 +70,12 @@ class ByHand:
 
         self._do(step)
 
-    def fail(self, job_id: str, code: str = "upstream_failed") -> None:
-        """Let the prediction that is running fail for good."""
+    def fail(self, job_id: str, code: str = "upstream_failed", *, moved: int = 1) -> None:
+        """Let the prediction that is running fail for good; `moved` is what the store is to answer."""
 
         async def step(redis: Redis) -> None:
             error = JobError(code=code, message="it failed", retryable=True)
-            assert await AttemptStore(redis).failed(await self._ticket(redis, job_id), error) == 1
+            assert await AttemptStore(redis).failed(await self._ticket(redis, job_id), error) == moved
 
         self._do(step)
 

@@ -127,9 +127,12 @@ def test_a_failed_job_goes_on_under_its_id(acme: httpx.Client, by_hand: ByHand) 
     assert acme.get(f"/v1/jobs/{job_id}").json()["error"]["code"] == "upstream_failed"
     answer = acme.post(f"/v1/jobs/{job_id}/retry")
     job = answer.json()
-    assert (answer.status_code, job["id"], job["status"], job["attempt"]) == (200, job_id, "queued", 2)
-    assert job["error"] is None
-    assert job["cost"]["spent"] == 0.04
+    assert (answer.status_code, job["id"], job["status"], job["attempt"]) == (200, job_id, "generating", 1), (
+        "upstream is asked first"
+    )
+    by_hand.fail(job_id, moved=2)
+    job = acme.get(f"/v1/jobs/{job_id}").json()
+    assert (job["status"], job["attempt"], job["error"], job["cost"]["spent"]) == ("queued", 2, None, 0.04)
 
 
 def test_a_retry_resumes_what_upstream_still_generates_unless_a_fresh_one_is_asked_for(

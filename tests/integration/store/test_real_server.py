@@ -143,7 +143,11 @@ async def test_move_repeated_after_a_lost_answer_changes_nothing(store: Store, s
 async def test_days_usage_has_a_life_time_whatever_opens_the_day(store: Store) -> None:
     ticket = await store.storing()
     [usage] = [name for name in store.cell().values if ":usage:" in name]
-    store.client.delete(usage)
+    before, _, today = usage.rpartition(":")
+    yesterday = int(today) - 1
+    store.client.rename(usage, f"{before}:{yesterday}")
+    days = {"charged_day": yesterday, "spent_day": yesterday}
+    store.client.hset(keys.attempt(ticket.job_id, 1), mapping=days)
     await store.complete(ticket)
     assert store.client.pttl(usage) > 0
 
