@@ -76,9 +76,9 @@ class Timers:
     def __init__(self, redis: Redis) -> None:
         self.scripts = Scripts.shared(redis)
 
-    async def lease_due(self, *, most: int, look_ms: int, store_ms: int, notify_ms: int) -> Due:
-        """Take what is due: looks for `look_ms`, what becomes a Celery message until that is to be sent again."""
-        reply = await self.scripts.call("lease_due", most, look_ms, store_ms, notify_ms)
+    async def lease_due(self, *, most: int, look_ms: int, message_ms: int) -> Due:
+        """Take what is due: looks for `look_ms`, what becomes a Celery message for `message_ms`."""
+        reply = await self.scripts.call("lease_due", most, look_ms, message_ms)
         next_ms = int(reply[1])
         due = Due(int(reply[0]), next_ms if next_ms >= 0 else None, int(reply[2]))
         for entry in reply[3:]:

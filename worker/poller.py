@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from redis.exceptions import ReadOnlyError
 
-from darkroom import messages
 from darkroom.checkpoints import Checkpoint, reach
 from darkroom.store.attempts import Ticket
 from darkroom.store.connection import UNAVAILABLE
@@ -17,15 +16,14 @@ from darkroom.telemetry.logs import get_logger
 from darkroom.timers import Due, DueAttempt, Look
 from worker.batching import Batcher
 from worker.context import LOOKS_AT_ONCE, Context
-from worker.publisher import WAIT_MS
 from worker.stages.lane import pause_for_key, probe
 from worker.stages.look import Again, GiveUp, HandOver, LookDecision, LookRules, TimeOut, decide
 from worker.stages.reconcile import Reconciler
 from worker.stages.server_change import check_server
 
 LOOK_LEASE_MS = 5_000
-COUNT_EVERY_S = 2.0
-"""How often the queues are looked at, to know whether a message that nobody has begun is lost or only waits."""
+MESSAGE_WAIT_MS = 60_000
+"""How long work handed to a Celery queue may wait there before it is sent again."""
 
 SWEEP_MOST = 500
 SHORTEST_S, LONGEST_S = 0.02, 0.1
@@ -59,7 +57,6 @@ class Poller:
         self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._wake = asyncio.Event()
         self._next_dispatch_ms = 0
-        self._store_wait_ms = self._notify_wait_ms = WAIT_MS
         self._reconciler = Reconciler(ctx)
         self._leasing = True
 
@@ -72,7 +69,6 @@ class Poller:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._looked.run())
             group.create_task(self._sweep_forever())
-            group.create_task(self._count_forever())
 
     async def stop(self) -> None:
         """Lease nothing more; looks get as long as their lease to end, and what they found is applied."""
@@ -104,16 +100,8 @@ class Poller:
             except TimeoutError:
                 continue
 
-    async def _count_forever(self) -> None:
-        while self._leasing:
-            await asyncio.sleep(COUNT_EVERY_S)
-            self._store_wait_ms = await self._ctx.publisher.wait_ms(messages.STORE)
-            self._notify_wait_ms = await self._ctx.publisher.wait_ms(messages.NOTIFY)
-
     async def _sweep(self) -> float:
-        due = await self._ctx.timers.lease_due(
-            most=SWEEP_MOST, look_ms=LOOK_LEASE_MS, store_ms=self._store_wait_ms, notify_ms=self._notify_wait_ms
-        )
+        due = await self._ctx.timers.lease_due(most=SWEEP_MOST, look_ms=LOOK_LEASE_MS, message_ms=MESSAGE_WAIT_MS)
         self._ctx.clock.set(due.now_ms)
         for unreadable in due.unknown:
             log.error("due.unreadable", entry=unreadable)
@@ -231,7 +219,7 @@ class Poller:
         match item.decision:
             case HandOver(sources, inference_ms):
                 return await self._ctx.attempts.hand_over(
-                    ticket, sources=sources, inference_ms=inference_ms, polls=polls, wait_ms=self._store_wait_ms
+                    ticket, sources=sources, inference_ms=inference_ms, polls=polls, wait_ms=MESSAGE_WAIT_MS
                 )
             case GiveUp(error, max_attempts):
                 moved = await self._ctx.attempts.failed(ticket, error, max_attempts=max_attempts, polls=polls)

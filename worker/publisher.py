@@ -19,12 +19,6 @@ from worker.batching import Batcher
 LIMIT_S = 10.0
 """How long a message may take to be published; past it nobody waits, and one not yet begun is dropped."""
 
-WAIT_MS = 60_000
-"""How long a message may wait in its queue before it is sent again."""
-
-WAIT_EMPTY_MS = 10_000
-"""The same where the queue is empty: whoever has it ought to have begun by then."""
-
 KEEP = 1_000
 """Most calls of one kind that wait; while the broker is away they would pile up and flood it afterwards."""
 
@@ -61,24 +55,6 @@ class Publisher:
             if not await self._send(messages.SUBMIT, messages.pack_tickets(chunk)):
                 return tickets[start:]
         return []
-
-    async def wait_ms(self, task: str) -> int:
-        """Give how long a message of this task may wait before it is sent again: briefly where its queue is empty.
-
-        A message that a dying worker has taken along is in no queue; one that waits its turn would only be doubled.
-        """
-
-        def waiting() -> int:
-            with self._app.connection_or_acquire() as connection:
-                declared = connection.default_channel.queue_declare(queue=messages.QUEUES[task], passive=True)
-                return int(declared.message_count)
-
-        try:
-            counting = asyncio.get_running_loop().run_in_executor(self._thread, waiting)
-            return WAIT_MS if await asyncio.wait_for(counting, self._limit_s) else WAIT_EMPTY_MS
-        except Exception as error:  # kombu raises each transport's own
-            log.warning("queue.not_counted", task=task, error=type(error).__name__)
-            return WAIT_MS
 
     async def run(self) -> None:
         """Publish until cancelled."""

@@ -1,14 +1,13 @@
 #!lua flags=allow-oom
 -- Lease what is due: each entry is put off by the time its handling may take and given out with all that needs.
--- ARGV: 1 most entries, 2 lease of a look (ms), 3 wait of a store message before it is sent again (ms), 4 of a notify
---       message
+-- ARGV: 1 most entries, 2 lease of a look (ms), 3 wait of a message that hands work to a Celery queue (ms)
 -- -> {now (ms), next due (ms, -1 none), line depth, entry, …}; an entry is
 --    {'j', id, attempt, state, lease, prediction id, submitted (ms), looks, current ('1' or '0'), lane, sent (ms),
 --     clock start (ms), asked about by a retry ('1' or '')}
 --    {'d', delivery id, lease} | {'x', job id} | {'l', lane}
 -- Indexes are trimmed here and now, one slice a call; who was held by a budget gets its turn back.
 local due = call('ZRANGEBYSCORE', K_DUE, '-inf', int(NOW), 'LIMIT', 0, ARGV[1])
-local look_ms, store_ms, notify_ms, probe_ms = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), 60000
+local look_ms, message_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
 local entries, trims, called = {}, 0, {}
 for _, member in ipairs(due) do
   local kind, rest = member:sub(1, 1), member:sub(3)
@@ -20,7 +19,7 @@ for _, member in ipairs(due) do
       local job = fields(k_job(id), 'status', 'attempt')
       local current = job.attempt == n and not TERMINAL[job.status] and '1' or '0'
       if a.state == 'storing' then called.store = true end
-      due_in(member, a.state == 'storing' and store_ms or look_ms)
+      due_in(member, a.state == 'storing' and message_ms or look_ms)
       entries[#entries + 1] = { 'j', id, n, a.state, a.lease, a.prediction_id or '', a.submitted_ms or '0',
         a.polls or '0', current, a.lane or '', a.sent_ms or '0', a.clock_ms or a.submitted_ms or '0', a.ask or '' }
     else
@@ -30,7 +29,7 @@ for _, member in ipairs(due) do
     local d = fields(k_delivery(rest), 'status', 'lease')
     if d.status == 'pending' then
       called.notify = true
-      due_in(member, notify_ms)
+      due_in(member, message_ms)
       entries[#entries + 1] = { 'd', rest, d.lease }
     else
       call('ZREM', K_DUE, member)
@@ -42,7 +41,7 @@ for _, member in ipairs(due) do
     -- a pause that is to end by itself keeps its timer: a crash before the probe must not make it endless
     local lane = fields(k_lane(rest), 'state', 'reason')
     if lane.state == 'paused' and lane.reason ~= 'operator' then
-      due_in(member, probe_ms)
+      due_in(member, message_ms)
     else
       call('ZREM', K_DUE, member)
     end

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from kombu import Queue
 
 from darkroom import messages
 from darkroom.store.attempts import Ticket
 from tests.support.waiting import wait_until_async
-from worker.publisher import KEEP, WAIT_EMPTY_MS, WAIT_MS, Publisher
+from worker.publisher import KEEP, Publisher
 
 
 class SilentBroker(Celery):
@@ -66,29 +65,4 @@ async def test_calls_do_not_pile_up_while_the_broker_is_away(broker: SilentBroke
     for number in range(2 * KEEP):
         publisher.store(Ticket(f"job_{number}", 1, 1))
     assert len(publisher._store._items) == KEEP
-    publisher.close()
-
-
-async def test_a_message_is_sent_again_soon_only_where_none_waits_before_it() -> None:
-    app = Celery("counted", broker="memory://", set_as_current=False)
-    app.conf.update(task_queues=[Queue("store")], task_create_missing_queues=False)
-    publisher = Publisher(app)
-    assert await publisher.wait_ms(messages.STORE) == WAIT_MS, "a queue that nobody has declared is not empty"
-    with app.connection_or_acquire() as connection:
-        Queue("store").bind(connection.default_channel).declare()
-        assert await publisher.wait_ms(messages.STORE) == WAIT_EMPTY_MS
-        app.send_task(messages.STORE, args=[1, []], queue="store", ignore_result=True)
-        assert await publisher.wait_ms(messages.STORE) == WAIT_MS
-    publisher.close()
-    app.close()
-
-
-async def test_a_broker_that_does_not_answer_is_not_taken_for_empty(broker: SilentBroker) -> None:
-    publisher = Publisher(broker, limit_s=0.05)
-    publisher.dispatch()
-    running = asyncio.create_task(publisher.run())
-    await wait_until_async(lambda: not publisher._dispatch._items)
-    assert await publisher.wait_ms(messages.STORE) == WAIT_MS
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
     publisher.close()
