@@ -94,6 +94,12 @@ class Poller:
             except Exception:
                 log.exception("sweep.failed")
                 pause_s = 1.0
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                log.warning("sweep.cut_off")  # by a timeout that fired together with its answer, and by nobody
+                pause_s = 1.0
             self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), pause_s)

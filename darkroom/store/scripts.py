@@ -13,6 +13,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
 from darkroom.store import keys
@@ -83,17 +84,36 @@ class _Queue:
             self._flushing = None
 
     async def _answer(self, batch: list[tuple[Call, asyncio.Future[Any]]]) -> None:
+        """Answer every call of the batch, whatever becomes of the round trip: a forgotten one would wait for ever."""
+        results: list[Any] = []
         try:
             results = await self._scripts.call_many([call for call, _ in batch])
         except Exception as error:
             results = [error] * len(batch)
-        for (_, future), result in zip(batch, results, strict=True):
-            if future.done():
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+        except asyncio.CancelledError:
+            # a timeout that fires together with the answer cancels after its own block on Python 3.11 and 3.12
+            if _is_meant():
+                raise
+        finally:
+            for i, (_, future) in enumerate(batch):
+                _settle(future, results[i] if i < len(results) else _LOST)
+
+
+_LOST = RedisConnectionError("the answer was lost")
+
+
+def _settle(future: "asyncio.Future[Any]", result: Any) -> None:
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+
+
+def _is_meant() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 class Scripts:
