@@ -24,6 +24,7 @@ from api.services import Services
 from api.shutdown import on_stop_signal
 from api.wake import Waker
 from api.watcher import Watcher
+from darkroom.background import run_for_good
 from darkroom.line.budgets import Budgets
 from darkroom.settings import Settings, load_settings
 from darkroom.storage.bucket import Bucket, bucket_session
@@ -81,11 +82,11 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             Scripts.shared(redis).acknowledge(settings.redis.replicas_ack)
             bucket = Bucket(settings.storage, session=await stack.enter_async_context(bucket_session()))
             room = Room(redis)
-            stack.push_async_callback(_end, asyncio.create_task(room.run()))
+            stack.push_async_callback(_end, asyncio.create_task(run_for_good("room", room.run)))
             waker = Waker(settings.redis.broker_url)
             stack.push_async_callback(waker.close)
             watcher = Watcher(redis)
-            listening = asyncio.create_task(watcher.run())
+            listening = asyncio.create_task(run_for_good("watcher", watcher.run))
             stack.push_async_callback(_end, listening)
             applying = asyncio.create_task(_apply_budgets(redis, settings.service.caps))
             stack.push_async_callback(_end, applying)

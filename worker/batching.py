@@ -20,7 +20,7 @@ class Batcher(Generic[Item]):
     def __init__(
         self, name: str, handle: Callable[[list[Item]], Awaitable[None]], *, most: int, keep: int = 10_000
     ) -> None:
-        self._name = name
+        self.name = name
         self._handle = handle
         self._most = most
         self._keep = keep
@@ -49,7 +49,8 @@ class Batcher(Generic[Item]):
             try:
                 await self._handle(batch)
             except Exception:
-                log.exception("batch.failed", batch=self._name, items=len(batch))
-            if not self._items:
-                self._filled.clear()
-                self._idle.set()
+                log.exception("batch.failed", batch=self.name, items=len(batch))
+            finally:
+                if not self._items:
+                    self._filled.clear()
+                    self._idle.set()

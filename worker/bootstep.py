@@ -18,6 +18,7 @@ from celery import bootsteps
 from celery.signals import worker_shutting_down
 from redis.exceptions import RedisError
 
+from darkroom.background import run_for_good
 from darkroom.errors import ConfigurationError
 from darkroom.store import keys
 from darkroom.store.connection import UNAVAILABLE
@@ -95,9 +96,9 @@ class ReactorStep(bootsteps.StartStopStep):
             async with asyncio.TaskGroup() as group:
                 group.create_task(poller.run())
                 group.create_task(context.publisher.run())
-                group.create_task(context.leases.run())
-                group.create_task(context.room.run())
-                group.create_task(self._signs_of_life(context))
+                group.create_task(run_for_good("leases", context.leases.run))
+                group.create_task(run_for_good("room", context.room.run))
+                group.create_task(run_for_good("signs of life", lambda: self._signs_of_life(context)))
         except Exception:
             log.critical("reactor.died", exc_info=True)
             os.kill(os.getpid(), signal.SIGTERM)

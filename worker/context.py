@@ -16,7 +16,7 @@ from darkroom.line.line import Line
 from darkroom.network.guard import AddressPolicy, guarded_session
 from darkroom.settings import Settings
 from darkroom.storage.bucket import Bucket, bucket_session
-from darkroom.store.attempts import AttemptStore
+from darkroom.store.attempts import AttemptStore, Ticket
 from darkroom.store.connection import connect
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.room import Room
@@ -81,7 +81,7 @@ class Context:
     clock: ServerClock = field(default_factory=ServerClock)
     copies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COPIES_AT_ONCE))
     stores: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STORES_AT_ONCE))
-    waiting_stores: int = 0
+    waiting_stores: set[Ticket] = field(default_factory=set)
     submits: int = 0
     rng: random.Random = field(default_factory=random.Random)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import ReadOnlyError
 
+from darkroom.background import is_cancelled, run_for_good
 from darkroom.checkpoints import Checkpoint, reach
 from darkroom.store.attempts import Ticket
 from darkroom.store.connection import UNAVAILABLE
@@ -23,7 +24,10 @@ from worker.stages.server_change import check_server
 
 LOOK_LEASE_MS = 5_000
 MESSAGE_WAIT_MS = 60_000
-"""How long work handed to a Celery queue may wait there before it is sent again."""
+"""How long work handed to a Celery queue may wait there before it is sent again whatever goes on."""
+
+MESSAGE_CHECK_MS = 10_000
+"""After how long it is sent again for the first time, unless others called for before it are just being begun."""
 
 SWEEP_MOST = 500
 SHORTEST_S, LONGEST_S = 0.02, 0.1
@@ -67,8 +71,8 @@ class Poller:
     async def run(self) -> None:
         """Sweep until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._looked.run())
-            group.create_task(self._sweep_forever())
+            group.create_task(run_for_good("looked", self._looked.run))
+            group.create_task(run_for_good("sweeps", self._sweep_forever))
 
     async def stop(self) -> None:
         """Lease nothing more; looks get as long as their lease to end, and what they found is applied."""
@@ -95,10 +99,9 @@ class Poller:
                 log.exception("sweep.failed")
                 pause_s = 1.0
             except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
+                if is_cancelled():
                     raise
-                log.warning("sweep.cut_off")  # by a timeout that fired together with its answer, and by nobody
+                log.warning("sweep.cut_off")
                 pause_s = 1.0
             self._wake.clear()
             try:
@@ -107,7 +110,9 @@ class Poller:
                 continue
 
     async def _sweep(self) -> float:
-        due = await self._ctx.timers.lease_due(most=SWEEP_MOST, look_ms=LOOK_LEASE_MS, message_ms=MESSAGE_WAIT_MS)
+        due = await self._ctx.timers.lease_due(
+            most=SWEEP_MOST, look_ms=LOOK_LEASE_MS, message_ms=MESSAGE_WAIT_MS, check_ms=MESSAGE_CHECK_MS
+        )
         self._ctx.clock.set(due.now_ms)
         for unreadable in due.unknown:
             log.error("due.unreadable", entry=unreadable)
@@ -225,7 +230,7 @@ class Poller:
         match item.decision:
             case HandOver(sources, inference_ms):
                 return await self._ctx.attempts.hand_over(
-                    ticket, sources=sources, inference_ms=inference_ms, polls=polls, wait_ms=MESSAGE_WAIT_MS
+                    ticket, sources=sources, inference_ms=inference_ms, polls=polls, wait_ms=MESSAGE_CHECK_MS
                 )
             case GiveUp(error, max_attempts):
                 moved = await self._ctx.attempts.failed(ticket, error, max_attempts=max_attempts, polls=polls)

@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery
 
 from darkroom import messages
+from darkroom.background import run_for_good
 from darkroom.store.attempts import Ticket
 from darkroom.store.records import SCHEMA_VERSION
 from darkroom.telemetry.logs import get_logger
@@ -60,7 +61,7 @@ class Publisher:
         """Publish until cancelled."""
         async with asyncio.TaskGroup() as group:
             for batcher in (self._dispatch, self._store, self._notify):
-                group.create_task(batcher.run())
+                group.create_task(run_for_good(batcher.name, batcher.run))
 
     async def drained(self) -> None:
         """Wait until everything that was called for has been published or given up."""

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 
+from darkroom.background import is_cancelled
 from darkroom.store import keys
 
 _PACKAGE = Path(__file__).parent.parent
@@ -91,8 +92,7 @@ class _Queue:
         except Exception as error:
             results = [error] * len(batch)
         except asyncio.CancelledError:
-            # a timeout that fires together with the answer cancels after its own block on Python 3.11 and 3.12
-            if _is_meant():
+            if is_cancelled():
                 raise
         finally:
             for i, (_, future) in enumerate(batch):
@@ -109,11 +109,6 @@ def _settle(future: "asyncio.Future[Any]", result: Any) -> None:
         future.set_exception(result)
     else:
         future.set_result(result)
-
-
-def _is_meant() -> bool:
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 class Scripts:

@@ -43,7 +43,7 @@ class BudgetRules(StoreMachine):
         held = [f"h:{tenant}" for tenant in Cell.read(self.client).at(keys.HELD)]
         if held:
             self.client.zadd(keys.DUE, dict.fromkeys(held, 0))
-            self.run(self.timers.lease_due(most=len(held), look_ms=HOUR_MS, message_ms=HOUR_MS))
+            self.run(self.timers.lease_due(most=len(held), look_ms=HOUR_MS, message_ms=HOUR_MS, check_ms=HOUR_MS))
 
     def cap_of(self, tenant: str) -> int | None:
         """Give the budget that holds for a tenant, in images."""

@@ -144,11 +144,11 @@ class Everything(Moves):
             if due:
                 self.client.zadd(keys.DUE, {due[pick % len(due)]: 1})
         ready = self._due_now()
-        leased = self.run(self.timers.lease_due(most=most, look_ms=HOUR_MS, message_ms=HOUR_MS))
+        leased = self.run(self.timers.lease_due(most=most, look_ms=HOUR_MS, message_ms=HOUR_MS, check_ms=HOUR_MS))
         assert leased.unknown == []
         assert leased.line_depth == sum(job.waiting for job in self.model.values())
         if others:
-            again = self.run(self.timers.lease_due(most=100, look_ms=HOUR_MS, message_ms=HOUR_MS))
+            again = self.run(self.timers.lease_due(most=100, look_ms=HOUR_MS, message_ms=HOUR_MS, check_ms=HOUR_MS))
             taken = {entry.ticket for entry in leased.attempts} | {item.delivery_id for item in leased.deliveries}
             assert not taken & {entry.ticket for entry in again.attempts}
             assert not taken & {item.delivery_id for item in again.deliveries}
@@ -226,7 +226,7 @@ class Everything(Moves):
         for _ in range(4):  # the four terminal statuses, a slice each
             timers = [name for name in Cell.read(self.client).due("t") if name.startswith(f"{job.tenant}:")]
             self.client.zadd(keys.DUE, {f"t:{name}": 0 for name in timers})
-            self.run(self.timers.lease_due(most=1, look_ms=HOUR_MS, message_ms=HOUR_MS))
+            self.run(self.timers.lease_due(most=1, look_ms=HOUR_MS, message_ms=HOUR_MS, check_ms=HOUR_MS))
 
 
 @pytest.mark.timeout(0 if EXAMPLES > 100 else 300)

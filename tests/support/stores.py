@@ -143,7 +143,7 @@ class Store:
         """Let these timers (of the due set) go off and lease what is due."""
         if members:
             self.client.zadd(keys.DUE, dict.fromkeys(members, 1))
-        return await self.timers.lease_due(most=most, look_ms=HOUR_MS, message_ms=HOUR_MS)
+        return await self.timers.lease_due(most=most, look_ms=HOUR_MS, message_ms=HOUR_MS, check_ms=HOUR_MS)
 
     def cell(self) -> Cell:
         """Read everything there is."""

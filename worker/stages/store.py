@@ -79,10 +79,12 @@ async def store_chunk(ctx: Context, tickets: list[Ticket]) -> None:
 
 async def store(ctx: Context, ticket: Ticket) -> None:
     """Store one attempt's outputs, if its ticket is still good."""
-    if ctx.waiting_stores > WAITING_MOST:
+    if ticket in ctx.waiting_stores:
+        return  # its message was sent twice, and the first one waits here
+    if len(ctx.waiting_stores) > WAITING_MOST:
         await ctx.attempts.bring_back(ticket, delay_ms=HANDED_BACK_MS)
         return
-    async with _turn(ctx):
+    async with _turn(ctx, ticket):
         claim = await ctx.attempts.claim_store(ticket, lease_ms=LEASE_MS)
         if claim is None:
             return
@@ -94,12 +96,12 @@ async def store(ctx: Context, ticket: Ticket) -> None:
 
 
 @asynccontextmanager
-async def _turn(ctx: Context) -> AsyncIterator[None]:
-    ctx.waiting_stores += 1
+async def _turn(ctx: Context, ticket: Ticket) -> AsyncIterator[None]:
+    ctx.waiting_stores.add(ticket)
     try:
         await ctx.stores.acquire()
     finally:
-        ctx.waiting_stores -= 1
+        ctx.waiting_stores.discard(ticket)
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Upstream has completed the prediction: give the slot back and pass the outputs on to be stored.
 -- ARGV: 1 job id, 2 attempt, 3 lease, 4 sources (JSON: what upstream named as outputs), 5 inference (ms, '' unknown),
---       6 looks made, 7 how long the store message may wait before it is sent again (ms)
+--       6 looks made, 7 after how long the store message is looked for (ms)
 -- -> {1, lease to store under} | {-1} stale
 -- attempt from generating to storing
 local id, n = ARGV[1], ARGV[2]
@@ -17,7 +17,7 @@ discount_refund(job, attempt)
 call_for('store')
 local lease = call('HINCRBY', k_attempt(id, n), 'lease', 1)
 call('HSET', k_attempt(id, n), 'state', 'storing', 'sources', ARGV[4], 'inference_ms', ARGV[5], 'polls', ARGV[6],
-  'storing_ms', int(NOW))
+  'storing_ms', int(NOW), 'message_ms', int(NOW))
 call('HDEL', k_attempt(id, n), 'ask')
 due_in(due_of(id, n), tonumber(ARGV[7]))
 if is_current(job, n) then set_status(job, 'storing') end

@@ -1,38 +1,50 @@
 #!lua flags=allow-oom
 -- Lease what is due: each entry is put off by the time its handling may take and given out with all that needs.
--- ARGV: 1 most entries, 2 lease of a look (ms), 3 wait of a message that hands work to a Celery queue (ms)
+-- ARGV: 1 most entries, 2 lease of a look (ms), 3 longest wait of a message in a Celery queue (ms), 4 after how long it is
+--       looked for the first time (ms)
 -- -> {now (ms), next due (ms, -1 none), line depth, entry, …}; an entry is
 --    {'j', id, attempt, state, lease, prediction id, submitted (ms), looks, current ('1' or '0'), lane, sent (ms),
 --     clock start (ms), asked about by a retry ('1' or '')}
 --    {'d', delivery id, lease} | {'x', job id} | {'l', lane}
+-- What waits for a message that is just waiting its turn is not given out, but looked for again.
 -- Indexes are trimmed here and now, one slice a call; who was held by a budget gets its turn back.
 local due = call('ZRANGEBYSCORE', K_DUE, '-inf', int(NOW), 'LIMIT', 0, ARGV[1])
-local look_ms, message_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
+local look_ms, message_ms, check_ms = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local entries, trims, called = {}, 0, {}
+
+-- A message is to be sent (again): notes when, for whoever claims its work. False: the one that was sent is not lost.
+local function call_again(member, key, stage, sent_ms)
+  if sent_ms and not is_message_lost(stage, tonumber(sent_ms), message_ms, check_ms) then
+    due_in(member, check_ms)
+    return false
+  end
+  called[stage] = true
+  call('HSET', key, 'message_ms', int(NOW))
+  due_in(member, sent_ms and message_ms or check_ms)
+  return true
+end
+
 for _, member in ipairs(due) do
   local kind, rest = member:sub(1, 1), member:sub(3)
   if kind == 'j' then
     local id, n = rest:match('^(.+):(%d+)$')
     local a = fields(k_attempt(id, n), 'state', 'lease', 'prediction_id', 'submitted_ms', 'polls', 'lane', 'sent_ms',
-      'clock_ms', 'ask')
-    if LIVE[a.state or ''] then
+      'clock_ms', 'ask', 'message_ms')
+    if not LIVE[a.state or ''] then
+      call('ZREM', K_DUE, member)
+    elseif a.state ~= 'storing' or call_again(member, k_attempt(id, n), 'store', a.message_ms) then
       local job = fields(k_job(id), 'status', 'attempt')
       local current = job.attempt == n and not TERMINAL[job.status] and '1' or '0'
-      if a.state == 'storing' then called.store = true end
-      due_in(member, a.state == 'storing' and message_ms or look_ms)
+      if a.state ~= 'storing' then due_in(member, look_ms) end
       entries[#entries + 1] = { 'j', id, n, a.state, a.lease, a.prediction_id or '', a.submitted_ms or '0',
         a.polls or '0', current, a.lane or '', a.sent_ms or '0', a.clock_ms or a.submitted_ms or '0', a.ask or '' }
-    else
-      call('ZREM', K_DUE, member)
     end
   elseif kind == 'd' then
-    local d = fields(k_delivery(rest), 'status', 'lease')
-    if d.status == 'pending' then
-      called.notify = true
-      due_in(member, message_ms)
-      entries[#entries + 1] = { 'd', rest, d.lease }
-    else
+    local d = fields(k_delivery(rest), 'status', 'lease', 'message_ms')
+    if d.status ~= 'pending' then
       call('ZREM', K_DUE, member)
+    elseif call_again(member, k_delivery(rest), 'notify', d.message_ms) then
+      entries[#entries + 1] = { 'd', rest, d.lease }
     end
   elseif kind == 'x' then
     due_in(member, look_ms)

@@ -9,6 +9,7 @@ call('PERSIST', key)
 call('PERSIST', k_event(delivery.event))
 call('HSET', key, 'status', 'pending', 'tries', 0)
 call('HINCRBY', key, 'lease', 1)
+call('HDEL', key, 'message_ms')
 call('HSET', key, 'next_ms', int(NOW))
 due_in('d:' .. ARGV[1], 0)
 return was_pending and 0 or 1

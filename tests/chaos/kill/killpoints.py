@@ -54,7 +54,7 @@ def main(
     plan = sorted(wanted * times, key=_by_turns(Counter(before)))
     with _rig() as rig:
         kills = _kill_at(rig, plan, time.monotonic() + minutes * 60)
-        rig.wait_for_all(RECOVER_S, hurry=False)
+        rig.wait_for_all(RECOVER_S)
         rows = _rows(rig, kills)
         problems = judge(rig)
     with raw.open("a" if append else "w") as file:

@@ -1,7 +1,6 @@
 """A fleet whose processes can be caught at checkpoints, and the jobs that go through it meanwhile."""
 
 import json
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,8 +23,6 @@ QUICK: dict[str, Any] = {"inference_min_s": 0.2, "inference_max_s": 0.6, "image_
 """Of the simulator: images are large enough to be streamed."""
 
 JOBS_A_ROUND = 3
-MESSAGE_WAITS_MS = 60_000
-LONGEST_LEASE_MS = 25_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,29 +167,15 @@ class Rig:
             self.job(job_id)["status"] in TERMINAL and bool(told) and all(item["status"] != "pending" for item in told)
         )
 
-    def wait_for_all(self, timeout_s: float, *, hurry: bool) -> None:
-        """Wait for the end of every job; `hurry` spares the minute that a lost Celery message is waited for."""
+    def wait_for_all(self, timeout_s: float) -> None:
+        """Wait for the end of every job."""
         waiting = set(self.jobs)
 
         def over() -> bool:
             waiting.difference_update([job_id for job_id in waiting if self.ended(job_id)])
-            if hurry:
-                self.let_the_minute_pass()
             return not waiting
 
         wait_until(over, timeout_s, what=f"the end of {len(self.jobs)} jobs")
-
-    def let_the_minute_pass(self) -> None:
-        """Bring forward what waits for a Celery message that a dead or frozen worker took along.
-
-        Leases are shorter and are left alone.
-        """
-        redis = self.fleet.redis
-        now_ms = time.time() * 1000
-        late = redis.zrangebyscore(keys.DUE, now_ms + LONGEST_LEASE_MS, now_ms + MESSAGE_WAITS_MS)
-        for member in map(str, late):
-            if member[0] in "jd":
-                redis.zadd(keys.DUE, {member: 0}, xx=True)
 
     def close(self) -> None:
         """End every process."""

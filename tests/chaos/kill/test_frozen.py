@@ -26,7 +26,7 @@ def test_workers_frozen_past_their_leases_neither_send_nor_end_nor_change_what_o
         caught, job_id = BY_NAME[name].catch(rig)
         frozen[name] = (caught, job_id)
     rig.worker()
-    rig.wait_for_all(120, hurry=True)
+    rig.wait_for_all(120)
     for caught, _ in frozen.values():
         caught.resume()
     for name, (caught, job_id) in frozen.items():

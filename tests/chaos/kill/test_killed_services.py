@@ -15,7 +15,7 @@ def test_ingress_killed_around_its_answer_makes_one_job_of_a_repeated_request(ri
     answer, stored = repeat_until_accepted(rig, "after", Checkpoint.API_ENQUEUED)
     assert (answer.status_code, stored, answer.headers.get("Idempotent-Replayed")) == (202, True, "true")
     rig.worker()
-    rig.wait_for_all(60, hurry=True)
+    rig.wait_for_all(60)
     assert judge(rig) == []
 
 
@@ -30,7 +30,7 @@ def test_valkey_killed_after_the_intent_after_the_answer_and_in_mid_store_costs_
         wait_until(lambda: "store_unavailable" in worker.output, what="it was missed")
         rig.valkey.start()
         wait_until(lambda: rig.fleet.client.get("/readyz").status_code == 200, what="the ingress is ready again")
-    rig.wait_for_all(80, hurry=True)
+    rig.wait_for_all(80)
     assert worker.popen.poll() is None
     assert judge(rig) == []
 
@@ -43,7 +43,7 @@ def test_bucket_that_goes_away_in_mid_upload_is_filled_once_it_is_back(rig: Rig)
     caught.resume()
     wait_until(lambda: "store.later" in worker.output, what="it was missed")
     rig.s3.start()
-    rig.wait_for_all(60, hurry=True)
+    rig.wait_for_all(60)
     assert judge(rig) == []
 
 
@@ -59,6 +59,6 @@ def test_upstream_that_goes_away_before_and_after_the_request_is_paid_once(
     _, after = BY_NAME["submit: sent, answer awaited"].catch(rig)
     with simulator.outage():
         wait_until(lambda: rig.job(after)["status"] == "unconfirmed", what="its answer is lost")
-    rig.wait_for_all(80, hurry=True)
+    rig.wait_for_all(80)
     assert (rig.job(before)["submits"], rig.job(after)["submits"]) == ("2", "1")
     assert judge(rig) == []

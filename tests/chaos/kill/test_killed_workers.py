@@ -15,5 +15,5 @@ def test_workers_killed_at_every_point_of_the_way_lose_nothing_and_buy_nothing_t
         caught, _ = point.catch(rig)
         caught.kill()
         rig.worker()
-    rig.wait_for_all(120, hurry=True)
+    rig.wait_for_all(120)
     assert judge(rig) == []
