@@ -19,7 +19,9 @@ RESCHEDULE_CHUNK = 100
 class DueAttempt:
     """An attempt whose timer went off, with all that handling it needs. Times in ms, server time.
 
-    `asked`: a retry asks whether upstream still has what it had called failed or unknown.
+    `asked`: a retry asks whether upstream still has what it had called failed or unknown. `missing_ms`: since when
+    upstream answers that it does not know the prediction (None: it did when last asked). `key`: fingerprint of the key
+    that it was sent with.
     """
 
     ticket: Ticket
@@ -32,6 +34,8 @@ class DueAttempt:
     sent_ms: int
     clock_ms: int
     asked: bool = False
+    missing_ms: int | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +67,15 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A look that found nothing new: how often it was looked at now, and when to look again."""
+    """A look that found nothing new: how often it was looked at now, and when to look again.
+
+    `missing`: whether upstream did not know it; None leaves that as it was.
+    """
 
     ticket: Ticket
     polls: int
     delay_ms: int
+    missing: bool | None = None
 
 
 class Timers:
@@ -109,7 +117,8 @@ class Timers:
 
 def _look_args(looks: Iterable[Look]) -> Iterable[str | int]:
     for look in looks:
-        yield from (*look.ticket.key, look.polls, look.delay_ms)
+        missing = "" if look.missing is None else int(look.missing)
+        yield from (*look.ticket.key, look.polls, look.delay_ms, missing)
 
 
 def _sort_in(due: Due, entry: list[Any]) -> None:
@@ -128,6 +137,8 @@ def _sort_in(due: Due, entry: list[Any]) -> None:
                     sent_ms=int(entry[10]),
                     clock_ms=int(entry[11]),
                     asked=entry[12] == "1",
+                    missing_ms=int(entry[13]) if entry[13] else None,
+                    key=entry[14],
                 )
             )
         case "d":

@@ -54,6 +54,7 @@ class Poller:
             poll_max_ms=int(upstream.poll_max_s * 1000),
             timeout_ms=int(upstream.generation_timeout_s * 1000),
             max_attempts=upstream.max_attempts,
+            key=ctx.upstream.key_fingerprint,
         )
         self._looked = Batcher[Looked]("looked", self._apply, most=200)
         self._looking: dict[str, asyncio.Task[None]] = {}
@@ -206,7 +207,7 @@ class Poller:
         rest: list[Looked] = []
         for item in looked:
             if isinstance(item.decision, Again):
-                again.append(Look(item.entry.ticket, item.entry.polls + 1, item.decision.delay_ms))
+                again.append(_look_of(item.entry, item.decision))
             else:
                 rest.append(item)
         if again:
@@ -242,3 +243,9 @@ class Poller:
                 log.info("job.timed_out", job_id=ticket.job_id, attempt=ticket.attempt, moved=moved.name)
                 await self._ctx.timers.reschedule([Look(ticket, polls, self._rules.poll_max_ms)])
         return None
+
+
+def _look_of(entry: DueAttempt, decision: Again) -> Look:
+    was_missing = entry.missing_ms is not None
+    missing = None if decision.missing == was_missing else decision.missing
+    return Look(entry.ticket, entry.polls + 1, decision.delay_ms, missing)

@@ -80,8 +80,17 @@ class ServiceSettings(AreaSettings):
             tenant, colon, key = part.partition(":")
             if not (tenant and colon and key):
                 raise ValueError("must be tenant:key pairs, comma-separated")
-            if not tenant.replace("-", "").replace("_", "").isalnum() or len(tenant) > 64:
+            if not _is_name(tenant):
                 raise ValueError("a tenant's name takes letters, digits, - and _ (64 at most)")
+        return value
+
+    @field_validator("admin_keys_text")
+    @classmethod
+    def _named(cls, value: SecretStr | None) -> SecretStr | None:
+        for part in _parts(value):
+            name, colon, key = part.rpartition(":")
+            if not key or (colon and not _is_name(name)):
+                raise ValueError("must be keys or name:key pairs, a name of letters, digits, - and _ (64 at most)")
         return value
 
     @field_validator("public_url")
@@ -124,6 +133,10 @@ class ServiceSettings(AreaSettings):
         """Key to operator's name."""
         pairs = (part.rpartition(":") for part in _parts(self.admin_keys_text))
         return {key: name or "admin" for name, _, key in pairs}
+
+
+def _is_name(text: str) -> bool:
+    return text.replace("-", "").replace("_", "").isalnum() and len(text) <= 64
 
 
 def _parts(value: SecretStr | None) -> list[str]:

@@ -203,11 +203,7 @@ def look_outcome(answer: Answer, prediction_id: str) -> LookOutcome:
 def outcome_of(prediction: Prediction, *, http_status: int | None = None) -> Pending | Completed | Failed:
     """Say what a prediction's own state means, wherever it came from."""
     if prediction.status == "completed":
-        if any(output.usable for output in prediction.outputs):
-            return Completed(prediction)
-        notes = "; ".join(f"output {output.index}: {output.note}" for output in prediction.outputs)
-        message = "upstream completed it without a usable output" + (f" ({notes})" if notes else "")
-        return Failed(prediction, _failure(prediction, "upstream_failed", "vague", message, http_status))
+        return Completed(prediction)  # with outputs or not: they are paid, and may be missing for a moment only
     if prediction.status not in ENDINGS:
         return Pending(prediction)
     code, kind = ENDINGS[prediction.status]

@@ -68,6 +68,8 @@ class Trouble:
 async def copy_missing(ctx: Context, claim: StoreClaim) -> list[Trouble]:
     """Copy the outputs that are not in the bucket yet; each that gets there is kept at once."""
     sources = Source.read(claim.record.attempt["sources"])
+    if not sources and not any(name.startswith("out:") for name in claim.record.attempt):
+        return [Trouble(0, "upstream completed it and names no output", True, FIRST_DELAY_S)]
     missing = [source for source in sources if f"out:{source.index}" not in claim.record.attempt]
     encoded = [source for source in missing if source.base64]
     if not encoded:

@@ -20,7 +20,7 @@ from darkroom.upstream.outcomes import (
 from worker.stages.refusals import job_error
 
 NOT_YET_MS = 10 * 60_000
-"""How long after the submit a 404 only means `not yet`."""
+"""How long a prediction may go on answering 404, whatever its age, before it is lost: until then it means `not yet`."""
 
 RETENTION_MS = 7 * 86_400_000
 """How long upstream keeps predictions (WaveSpeed's documentation)."""
@@ -33,11 +33,15 @@ VAGUE_REPLACEMENTS = 1
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Nothing to be done yet; look again after the delay. `resumed`: a retry asked, and upstream does work on it."""
+    """Nothing to be done yet; look again after the delay. `resumed`: a retry asked, and upstream does work on it.
+
+    `missing`: upstream did not know it; None: it did not say.
+    """
 
     delay_ms: int
     unauthorized: bool = False
     resumed: bool = False
+    missing: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +72,13 @@ LookDecision = Again | HandOver | GiveUp | TimeOut
 
 @dataclass(frozen=True, slots=True)
 class LookRules:
-    """The settings that looking depends on, in ms."""
+    """The settings that looking depends on, in ms; `key` is the fingerprint of the one that looks."""
 
     poll_min_ms: int
     poll_max_ms: int
     timeout_ms: int
     max_attempts: int
+    key: str = ""
 
     def delay_ms(self, waited_ms: int) -> int:
         """Give the time until the next look: longer, the longer it has taken, within the bounds."""
@@ -88,7 +93,7 @@ def decide(entry: DueAttempt, outcome: LookOutcome, rules: LookRules, *, now_ms:
             return HandOver(sources_of(prediction), prediction.inference_ms)
         case Failed(_, error):
             return GiveUp(job_error(error), _most_attempts(error, rules))
-        case NotFound() if entry.asked or waited_ms > NOT_YET_MS:
+        case NotFound() if entry.asked or _is_lost(entry, rules, now_ms):
             return GiveUp(_lost(), 0)
         case _ if waited_ms > RETENTION_MS:
             return GiveUp(_lost(), 0)
@@ -99,9 +104,14 @@ def decide(entry: DueAttempt, outcome: LookOutcome, rules: LookRules, *, now_ms:
         case Unavailable(_, retry_after_s):
             return Again(max(rules.delay_ms(waited_ms), int((retry_after_s or 0) * 1000)))
         case Pending():
-            return Again(rules.delay_ms(waited_ms), resumed=entry.asked)
+            return Again(rules.delay_ms(waited_ms), resumed=entry.asked, missing=False)
         case NotFound():
-            return Again(rules.delay_ms(waited_ms))
+            return Again(rules.delay_ms(waited_ms), missing=True)
+
+
+def _is_lost(entry: DueAttempt, rules: LookRules, now_ms: int) -> bool:
+    """Say whether upstream has not known it for long; of a prediction of another account it never does."""
+    return entry.missing_ms is not None and now_ms - entry.missing_ms > NOT_YET_MS and entry.key in ("", rules.key)
 
 
 def sources_of(prediction: Prediction) -> str:

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Pause or open a lane. Only admission stops: looks, copies and webhooks go on.
 -- ARGV: 1 lane, 2 'paused' or 'open', 3 reason: of a pause ('same': stay paused as it is), or the one that is over
---       ('operator': whichever it is), 4 probe in (ms, 0 never; 'balance' and 'auth' later, the more often in vain)
+--       ('operator': whichever it is), 4 probe in (ms, 0 never; later, the more often it was opened in vain)
 -- -> 1 changed | 0 it was so already, or is paused for another reason | -1 an operator's pause stands
 local name, key, reason = ARGV[1], k_lane(ARGV[1]), ARGV[3]
 local lane = fields(key, 'state', 'reason', 'trials')
@@ -11,7 +11,7 @@ if ARGV[2] == 'open' then
   if not paused or (reason ~= 'operator' and reason ~= lane.reason) then return 0 end
   if reason == 'operator' then
     call('HDEL', key, 'trials', 'suspects')
-  elseif reason == 'balance' or reason == 'auth' then
+  elseif DOUBTED[reason] then
     call('HINCRBY', key, 'trials', 1) -- until a send is accepted, the balance may not say all
   end
   open_lane(name)

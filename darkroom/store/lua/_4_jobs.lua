@@ -128,7 +128,7 @@ local function queue_again(job, attempt)
   if job.cancel_requested_ms then
     finish(job, 'canceled')
   else
-    call('HINCRBY', k_job(job.id), 'queued_ms', int(NOW - tonumber(attempt.sent_ms)))
+    call('HINCRBY', k_job(job.id), 'queued_ms', int(NOW - tonumber(attempt.sent_ms or NOW)))
     set_status(job, 'queued')
     line_push(job)
     if call('HEXISTS', k_job(job.id), 'expires_ms') == 1 then

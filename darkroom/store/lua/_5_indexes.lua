@@ -13,7 +13,7 @@ local function trim_index(timer)
   if #ids == TRIM_MOST then
     due_in('t:' .. tenant .. ':' .. status .. ':' .. ids[#ids], TRIM_PAUSE_MS)
   else
-    local following = TRIM_NEXT[status]
+    local following = TRIM_NEXT[status] or TRIM_FIRST
     due_in('t:' .. tenant .. ':' .. following .. ':', following == TRIM_FIRST and TRIM_EVERY_MS or TRIM_PAUSE_MS)
   end
 end

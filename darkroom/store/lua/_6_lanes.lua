@@ -24,9 +24,12 @@ local function settle_clock()
   end
 end
 
--- Without money, or where a key that reads may not submit, each try in vain doubles the time until the next.
+-- What an account that looks fine may still refuse: each opening that no send was accepted after doubles the time until
+-- the next.
+local DOUBTED = { balance = true, auth = true, upstream = true }
+
 local function probe_delay(reason, trials, probe_ms)
-  if reason ~= 'balance' and reason ~= 'auth' then return probe_ms end
+  if not DOUBTED[reason] then return probe_ms end
   return math.min(math.max(probe_ms, LONGEST_PROBE_MS), probe_ms * 2 ^ math.min(tonumber(trials or 0), 20))
 end
 

@@ -11,8 +11,9 @@ local id, n = ARGV[1], ARGV[2]
 local attempt = load_attempt(id, n)
 if not LIVE[attempt.state or ''] or attempt.state == 'admitted' or attempt.lease ~= ARGV[3] then return -1 end
 local job = load_job(id)
-local unsettled = attempt.state == 'unconfirmed' and is_unsettled(ARGV[4])
--- upstream may be working on what is left open: its slot lapses by itself
+-- upstream may be working on what is left open until an operator settles it, which needs the job's latest attempt: its
+-- slot lapses by itself
+local unsettled = attempt.state == 'unconfirmed' and job.attempt == n and is_unsettled(ARGV[4])
 if not unsettled then
   free_slot(attempt)
   settle_send(attempt)
@@ -30,6 +31,7 @@ call('HSET', k_attempt(id, n), 'state', 'failed', 'failed_in', attempt.state, 'e
   'ended_ms', int(NOW))
 if ARGV[7] ~= '' then call('HSET', k_attempt(id, n), 'polls', ARGV[7]) end
 if not is_current(job, n) then
+  if unsettled then call('HSET', k_job(id), 'error', ARGV[4]) end -- a retry might pay twice
   retire(job)
   return 3
 end

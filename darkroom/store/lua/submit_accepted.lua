@@ -2,7 +2,8 @@
 -- Record the prediction that a send created. The direct answer to send `s` of an attempt is a fact, whatever became of
 -- the lease meanwhile: it is fenced by the send's number, settles an unconfirmed submit as well, and takes a job that
 -- waits to be sent again out of the line. Where the submit had been given up the attempt goes on: it is paid, so its
--- outputs are kept as late ones. A fact beats an adoption: who adopted the prediction becomes unconfirmed again.
+-- outputs are kept as late ones. A fact beats an adoption: who adopted the prediction becomes unconfirmed again, and who
+-- had adopted another one gives that back. Where two have adopted each other's, both keep what they have.
 -- An adoption (found by the list call) is a conclusion, not a fact: it settles an unconfirmed submit and nothing else.
 -- ARGV: 1 job id, 2 attempt, 3 send number, 4 prediction id, 5 first look in (ms), 6 '1' when adopted
 -- -> 1 done | 0 known already | -1 stale | -3 the prediction belongs to another attempt | -4 kept as a duplicate
@@ -39,12 +40,19 @@ local function disown(member)
   return true
 end
 
-if owner and (adopting or not disown(owner)) then return -3 end
-call('SET', k_prediction(prediction), member_of(id, n), 'PX', KEEP_PREDICTION_MS)
 local given_up = attempt.state == 'failed' and attempt.failed_in == 'unconfirmed'
 local put_back = attempt.state == 'queued' or attempt.state == 'admitted'
 local open = attempt.state == 'submitting' or attempt.state == 'unconfirmed'
-if not (latest and (open or put_back or given_up)) then
+local wanted = latest and (open or put_back or given_up)
+if owner and (adopting or not wanted or not disown(owner)) then return -3 end
+call('SET', k_prediction(prediction), member_of(id, n), 'PX', KEEP_PREDICTION_MS)
+if attempt.state == 'generating' and attempt.adopted == '1' and attempt.sends == '1' then
+  call('DEL', k_prediction(attempt.prediction_id)) -- it is another lost send's, whose sweep finds it now
+  call('HSET', k_attempt(id, n), 'adopted', '0', 'accepted_ms', int(NOW))
+  generate(attempt, prediction, tonumber(ARGV[5]))
+  return 1
+end
+if not wanted then
   local known = call('HGET', k_attempt(id, n), 'duplicates')
   call('HSET', k_attempt(id, n), 'duplicates', known and (known .. ',' .. prediction) or prediction)
   spend_twice(job, attempt)
@@ -70,7 +78,8 @@ end
 settle_send(attempt)
 call('HSET', k_attempt(id, n), 'sends', ARGV[3]) -- more than were known where a failover lost the intent
 generate(attempt, prediction, tonumber(ARGV[5]))
-call('HSET', k_attempt(id, n), 'submitted_ms', attempt.sent_ms or int(NOW), 'accepted_ms', int(NOW), 'adopted', ARGV[6])
+local sent_ms = attempt.sent_ms or int(NOW) -- its absence had been believed
+call('HSET', k_attempt(id, n), 'sent_ms', sent_ms, 'submitted_ms', sent_ms, 'accepted_ms', int(NOW), 'adopted', ARGV[6])
 lane_works(attempt.lane, member_of(id, n))
 if is_current(job, n) then
   set_status(job, 'generating')

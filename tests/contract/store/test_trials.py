@@ -111,18 +111,19 @@ async def test_trial_in_which_nothing_fits_leaves_the_planned_one_alone(store: S
     assert store.cell().at(keys.DUE)["l:default"] == planned
 
 
-async def test_balance_that_looked_enough_and_was_not_is_asked_for_ever_later(store: Store) -> None:
+@pytest.mark.parametrize("reason", ["balance", "auth", "upstream"])
+async def test_account_that_looked_fine_and_was_not_is_asked_for_ever_later(store: Store, reason: str) -> None:
     await store.post()
     delays = []
     for _ in range(3):
-        await store.lanes.pause(DEFAULT_LANE, "balance", probe_s=15)
+        await store.lanes.pause(DEFAULT_LANE, reason, probe_s=15)
         delays.append(round(await delay_s(store)))
-        assert await store.lanes.reopen(DEFAULT_LANE, "balance")
+        assert await store.lanes.reopen(DEFAULT_LANE, reason)
     assert delays == [15, 30, 60]
     [ticket] = (await store.admit()).tickets
     await store.begin(ticket)
     await store.accept(ticket, "p1")
-    await store.lanes.pause(DEFAULT_LANE, "balance", probe_s=15)
+    await store.lanes.pause(DEFAULT_LANE, reason, probe_s=15)
     assert round(await delay_s(store)) == 15
 
 

@@ -106,7 +106,6 @@ async def test_odd_but_finished_results_are_completed(
         ("fail=5004", "generation_timeout", "transient"),
         ("status=timeout", "generation_timeout", "transient"),
         ("status=cancelled", "upstream_failed", "permanent"),
-        ("outputs=0", "upstream_failed", "vague"),
     ],
 )
 async def test_failed_tasks_say_why(connect: Connect, marker: str, code: str, kind: str) -> None:

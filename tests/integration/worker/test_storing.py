@@ -59,6 +59,17 @@ def test_an_output_that_stays_away_fails_the_job_once_its_grace_is_over(make_fle
     assert len(job["outputs"]) == 2
 
 
+def test_a_completed_prediction_that_shows_no_outputs_fails_the_job_once_its_grace_is_over_and_is_not_bought_again(
+    make_fleet: MakeFleet, fresh_simulator: RunningSimulator
+) -> None:
+    fleet = make_fleet(DARKROOM_OUTPUT_GRACE_SECONDS=1)
+    fleet.start_worker()
+    fleet.start_api()
+    job = fleet.wait_for(fleet.submit("three foxes [[sim:outputs=0]]", max_images=3), timeout_s=40)
+    assert (job["status"], job["error"]["code"], job["error"]["retryable"]) == ("failed", "output_unavailable", True)
+    assert (job["attempt"], len(fresh_simulator.predictions())) == (1, 1)
+
+
 def test_late_outputs_do_not_push_the_jobs_own_out_of_its_description(
     make_fleet: MakeFleet, fresh_simulator: RunningSimulator, s3: S3Client
 ) -> None:

@@ -8,6 +8,8 @@ from darkroom.settings import load_settings
 TWO_FORMS = "must be one amount in USD, or tenant:amount pairs such as acme:50,*:100"
 AMOUNTS = "an amount must be 0.04 USD (one image) to 1,000,000,000 USD; leave it out for no budget"
 
+ADMIN_KEYS = "must be keys or name:key pairs, a name of letters, digits, - and _ (64 at most)"
+
 
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
@@ -27,6 +29,9 @@ AMOUNTS = "an amount must be 0.04 USD (one image) to 1,000,000,000 USD; leave it
         ("DARKROOM_BATCH_BUDGET_USD", "0.03", AMOUNTS),
         ("DARKROOM_BATCH_BUDGET_USD", "Infinity", "must be a number"),
         ("DARKROOM_BATCH_BUDGET_USD", "lots", "must be a number"),
+        ("DARKROOM_ADMIN_KEYS", "ops:eu:secret", ADMIN_KEYS),
+        ("DARKROOM_ADMIN_KEYS", "op s:secret", ADMIN_KEYS),
+        ("DARKROOM_ADMIN_KEYS", "ops:", ADMIN_KEYS),
         ("DARKROOM_ON_BUDGET", "stop", "must be one of 'wait' or 'refuse'"),
     ],
 )

@@ -7,12 +7,18 @@ from darkroom.timers import DueAttempt
 from darkroom.upstream.outcomes import LookOutcome, NotFound, Pending, Prediction, Unauthorized, Unavailable
 from worker.stages.look import NOT_YET_MS, RETENTION_MS, Again, GiveUp, LookRules, TimeOut, decide
 
-RULES = LookRules(poll_min_ms=2_000, poll_max_ms=30_000, timeout_ms=3_600_000, max_attempts=2)
+RULES = LookRules(poll_min_ms=2_000, poll_max_ms=30_000, timeout_ms=3_600_000, max_attempts=2, key="k")
 DOWN, BAD_KEY, ABSENT = Unavailable("upstream answers 500"), Unauthorized("401"), NotFound("404")
 
 
-def looked(outcome: LookOutcome, waited_ms: int, *, current: bool = True) -> object:
-    entry = DueAttempt(Ticket("job_1", 1, 1), "generating", "p", 1_000, 3, current, "default", 1_000, 1_000)
+def looked(
+    outcome: LookOutcome, waited_ms: int, *, current: bool = True, missing_for_ms: int | None = None, key: str = "k"
+) -> object:
+    missing_ms = None if missing_for_ms is None else 1_000 + waited_ms - missing_for_ms
+    ticket = Ticket("job_1", 1, 1)
+    entry = DueAttempt(
+        ticket, "generating", "p", 1_000, 3, current, "default", 1_000, 1_000, missing_ms=missing_ms, key=key
+    )
     return decide(entry, outcome, RULES, now_ms=1_000 + waited_ms)
 
 
@@ -43,10 +49,31 @@ def test_past_upstreams_retention_an_attempt_ends_and_its_slot_with_it(outcome: 
     assert (decision.error.code, decision.max_attempts) == ("output_unavailable", 0)
 
 
-def test_an_unknown_prediction_is_given_up_after_ten_minutes_and_never_replaced() -> None:
-    decision = looked(ABSENT, NOT_YET_MS + 1)
+def test_a_prediction_unknown_for_ten_minutes_is_given_up_and_never_replaced() -> None:
+    decision = looked(ABSENT, 2 * NOT_YET_MS, missing_for_ms=NOT_YET_MS + 1)
     assert isinstance(decision, GiveUp)
     assert decision.max_attempts == 0
+
+
+@pytest.mark.parametrize("missing_for_ms", [None, NOT_YET_MS])
+def test_a_404_of_a_moment_ends_no_generation_however_long_it_runs(missing_for_ms: int | None) -> None:
+    decision = looked(ABSENT, 2 * NOT_YET_MS, missing_for_ms=missing_for_ms)
+    assert isinstance(decision, Again)
+    assert decision.missing is True
+
+
+def test_a_prediction_that_shows_again_is_missing_no_more() -> None:
+    known = looked(Pending(Prediction(id="p", model="m", status="processing")), NOT_YET_MS, missing_for_ms=1)
+    assert isinstance(known, Again)
+    assert known.missing is False
+    unanswered = looked(DOWN, NOT_YET_MS, missing_for_ms=1)
+    assert isinstance(unanswered, Again)
+    assert unanswered.missing is None
+
+
+def test_what_another_account_does_not_know_is_not_lost() -> None:
+    decision = looked(ABSENT, 2 * NOT_YET_MS, missing_for_ms=NOT_YET_MS + 1, key="another")
+    assert isinstance(decision, Again)
 
 
 def test_what_a_retry_asks_about_and_upstream_does_not_know_is_given_up_at_once() -> None:
