@@ -162,8 +162,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
         "# Killed at every point\n",
         "`make killpoints`: SIGKILL of the whole process at the point; another one is started at once. A submit lasts",
         "1 s at most, a lost one is looked for for 3 s. Seconds run from the kill until the job at the point was",
-        "complete and told of; they are mostly leases that have to lapse, and the minute after which a lost Celery",
-        "message is repeated.\n",
+        "complete and told of; they are mostly leases that have to lapse, and the ten seconds after which a lost",
+        "Celery message is sent again. A job may meet several kills.\n",
         f"| {' | '.join(head)} | seconds to recover (median) | (max) |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]

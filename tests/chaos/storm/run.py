@@ -64,7 +64,8 @@ def run_storm(seed: int, shape: Shape, folder: Path, *, settle_s: float) -> Verd
             world.heal()
             settled_after_s = _come_to_rest(world, customers, settle_s)
             evidence = _gather(world, customers, plan)
-            broken = [*(["not at rest in time"] if settled_after_s > settle_s else []), *findings(evidence)]
+            late = ["not at rest in time"] if settled_after_s > settle_s else []
+            broken = [*late, *world.deaths, *findings(evidence)]
             if broken:
                 keep_histories(evidence, broken, folder)
             return Verdict(

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ import redis
 
 from bench.fleet import answers, breathes, environment
 from bench.processes import ServiceProcess
-from deploy.embedded.processes import free_port
+from deploy.embedded.processes import free_port, tail
 from deploy.embedded.s3 import EmbeddedS3, embedded_s3
 from deploy.embedded.valkey import EmbeddedValkey, embedded_valkey
 from simulator.settings import Settings, SimulatorOptions
@@ -35,6 +35,9 @@ KEYS = {tenant: f"dk_{tenant}" for tenant in TENANTS}
 RATE, CONCURRENCY = 2_000, 60
 SUBMIT_TIMEOUT_S, LEASE_MARGIN_S = 1.0, 20.0
 """A submit is given up after its timeout; its lease lasts so much longer (connecting and the margin)."""
+
+STORE_AWAY = 2
+"""What a process ends with that finds no store at its start."""
 
 START_S = 60.0
 TICK_S = 0.02
@@ -72,7 +75,6 @@ class Member:
     process: ServiceProcess
     expected_end: bool = False
     frozen: bool = False
-    deaths: list[str] = field(default_factory=list)
 
     @property
     def runs(self) -> bool:
@@ -91,6 +93,8 @@ class World:
         self.struck: Counter[str] = Counter()
         self.struck_at: list[tuple[float, str]] = []
         """When (Unix seconds) what was killed, stopped or cut off."""
+        self.deaths: list[str] = []
+        """Who ended although nobody had struck it, and not because the store was away at its start."""
         self._timers: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self._simulator_port, api_port = free_port(), free_port()
@@ -143,8 +147,10 @@ class World:
 
     def _look_after(self, member: Member) -> None:
         if not member.runs and not member.expected_end:
-            member.deaths.append(f"{member.name} ended by itself with {member.process.popen.returncode}")
-            self.struck["ended by itself"] += 1
+            code = member.process.popen.returncode
+            self.struck[f"{member.name} ended by itself with {code}"] += 1
+            if code != STORE_AWAY:
+                self.deaths.append(f"{member.name} ended by itself with {code}: {tail(member.process.log_path)}")
             member.expected_end = True
             self.later(0.5, lambda: self._restart(member))
 
