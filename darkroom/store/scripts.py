@@ -18,6 +18,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from darkroom.background import is_cancelled
 from darkroom.store import keys
+from darkroom.store.linking import link
 
 _PACKAGE = Path(__file__).parent.parent
 FOLDERS = (_PACKAGE / "store" / "lua", _PACKAGE / "line" / "lua")
@@ -39,19 +40,19 @@ class NotAcknowledgedError(RedisError):
 
 
 def shared_part() -> str:
-    """Give what stands before every script: the helpers of `_1_base.lua` to the last, in this order."""
+    """Give what scripts share: the helpers of `_1_base.lua` to the last, in this order."""
     return "\n".join(path.read_text() for path in sorted(FOLDERS[0].glob("_*.lua")))
 
 
 @cache
 def sources() -> dict[str, str]:
-    """Give every script's whole text by name: its flags' line, the shared part, its body."""
+    """Give every script's whole text by name: its flags' line, what it uses of the shared part, its body."""
     library = shared_part()
     texts = {}
     for path in sorted(path for folder in FOLDERS for path in folder.glob("[a-z]*.lua")):
         body = path.read_text()
         flags, body = body.split("\n", 1) if body.startswith("#!") else ("#!lua", body)
-        texts[path.stem] = f"{flags}\n{library}\n{body}"
+        texts[path.stem] = f"{flags}\n{link(library, body)}"
     return texts
 
 

@@ -1,4 +1,4 @@
--- Shared by every script (put before its body by scripts.py). KEYS[1] is the root of all keys, e.g. "{darkroom}:".
+-- What scripts share (linking.py puts before each what it uses of it). KEYS[1] is the root of all keys, e.g. "{darkroom}:".
 -- Keys are built here and in keys.py and nowhere else; a test holds the two against each other.
 -- An attempt is live while upstream may still be working on it or its outputs are not stored.
 local ROOT = KEYS[1]
