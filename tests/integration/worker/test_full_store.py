@@ -37,7 +37,7 @@ def fleet(
 def test_a_full_store_takes_nothing_in_and_loses_nothing(
     fleet: Fleet, fresh_simulator: RunningSimulator, filled: int
 ) -> None:
-    fresh_simulator.settings(inference_min_s=3, inference_max_s=4)
+    fresh_simulator.settings(inference_min_s=600, inference_max_s=600)
     worker = fleet.start_worker(WAVESPEED_MAX_CONCURRENCY=3)
     fleet.start_api()
     hook = {"url": fleet.receiver.url}
@@ -49,6 +49,10 @@ def test_a_full_store_takes_nothing_in_and_loses_nothing(
     assert (refused["status"], refused["code"]) == (503, "store_full")
     paid = [entry["id"] for entry in fresh_simulator.predictions()]
     wait_until(lambda: all(fleet.redis.exists(keys.prediction(item)) for item in paid), what="every paid id is known")
+    wait_until(lambda: "store.full" in worker.output, what="the worker to see it too")
+    fresh_simulator.settings(inference_min_s=0.2, inference_max_s=0.4)
+    for prediction_id in paid:
+        fresh_simulator.complete(prediction_id)
     done = wait_until(lambda: _completed(fleet, jobs, 3), 40, what="what was under way to end")
     wait_until(lambda: all(fleet.receiver.of_job(job_id) for job_id in done), what="that to be told")
     assert len(fresh_simulator.predictions()) == 3
