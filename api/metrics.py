@@ -16,7 +16,8 @@ from darkroom.line.budgets import Budgets
 from darkroom.line.lanes import LaneState, PauseReason
 from darkroom.line.progress import SILENCE_MS
 from darkroom.store import keys
-from darkroom.store.connection import UNAVAILABLE, read_hash
+from darkroom.store.connection import UNAVAILABLE, read_hash, read_set
+from darkroom.store.deliveries import HostState
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 MOST_TENANTS = 50
@@ -75,6 +76,12 @@ async def _cell(services: Services) -> list[Metric]:
         _gauge("darkroom_unstored_images", "Paid images that are not in the bucket.", int(depth.get("*|unstored", 0))),
         *_lanes(await lanes.states()),
         _totals(await read_hash(redis, keys.TOTALS)),
+        *_webhooks(await services.deliveries.hosts()),
+        _gauge(
+            "darkroom_deliveries_undelivered",
+            "Webhooks that reached nobody and can be sent again.",
+            await services.undelivered.count(await read_set(redis, keys.TENANTS)),
+        ),
         _gauge("darkroom_oldest_due_seconds", "How long the oldest timer is overdue.", lag_s),
         _gauge("darkroom_workers_alive", "Workers that gave a sign of life in the last 30 s.", alive),
     ]
@@ -115,6 +122,13 @@ def _lanes(lanes: list[LaneState]) -> Iterator[Metric]:
         for lane, value in zip(lanes, values, strict=True):
             family.add_metric([lane.name], value)
         yield family
+
+
+def _webhooks(hosts: list[HostState]) -> Iterator[Metric]:
+    failing = sum(host.breaker != "closed" for host in hosts)
+    yield _gauge("darkroom_webhook_hosts_failing", "Receivers' hosts whose breaker is open.", failing)
+    waiting = sum(host.waiting for host in hosts)
+    yield _gauge("darkroom_deliveries_waiting_for_host", "Webhooks that wait for their host to have room.", waiting)
 
 
 def _totals(totals: dict[str, str]) -> Metric:

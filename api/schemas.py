@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from darkroom.jobs import Job
+from darkroom.jobs import Job, WebhookStatus
 
 
 class JobPage(BaseModel):
@@ -39,6 +39,8 @@ class DeliveryAttempt(BaseModel):
     status_code: int | None
     duration_ms: int | None
     error: str | None
+    response: str = Field(description="How the receiver's answer began, 1,000 characters at most")
+    next_attempt_at: str | None = Field(description="When it was to be tried again, as was said then")
 
 
 class Delivery(BaseModel):
@@ -48,7 +50,8 @@ class Delivery(BaseModel):
     event_id: str
     type: str
     url: str
-    status: Literal["pending", "delivered", "exhausted", "gone"]
+    job_id: str
+    status: WebhookStatus
     attempts: list[DeliveryAttempt]
     next_attempt_at: str | None
 
@@ -57,6 +60,38 @@ class DeliveryList(BaseModel):
     """A job's deliveries, oldest first."""
 
     data: list[Delivery]
+
+
+class UndeliveredPage(BaseModel):
+    """Deliveries that reached nobody, those that ended first being first."""
+
+    data: list[Delivery]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: that was all.")
+
+
+class Recovered(BaseModel):
+    """What a recovery did."""
+
+    recovered: int = Field(description="Deliveries that are sent again")
+
+
+class WebhookHost(BaseModel):
+    """A receiver's host that fails, or that deliveries wait for."""
+
+    host: str = Field(examples=["hooks.example.com"])
+    breaker: Literal["closed", "open", "half_open"] = Field(
+        description="`open`: it fails, nothing is sent until the next probe; `half_open`: the probe is under way"
+    )
+    failing_since: str | None
+    next_probe_at: str | None
+    attempts_under_way: int
+    deliveries_waiting: int
+
+
+class WebhookHosts(BaseModel):
+    """Hosts by name."""
+
+    data: list[WebhookHost]
 
 
 class UsageCounts(BaseModel):

@@ -15,6 +15,7 @@ from darkroom.storage.bucket import Bucket
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
 from darkroom.store.room import Room, StoreFullError
+from darkroom.store.undelivered import UndeliveredStore
 from darkroom.upstream.client import UpstreamClient
 from darkroom.webhooks.policy import webhook_policy
 
@@ -36,6 +37,7 @@ class Services:
     upstream: UpstreamClient | None = None
     jobs: JobStore = field(init=False)
     deliveries: DeliveryStore = field(init=False)
+    undelivered: UndeliveredStore = field(init=False)
     lanes: LaneStore = field(init=False)
     webhook_policy: AddressPolicy = field(init=False)
 
@@ -43,6 +45,7 @@ class Services:
         """Make the typed calls over the one connection pool."""
         self.jobs = JobStore(self.redis, job_ttl_s=self.settings.redis.job_ttl_s)
         self.deliveries = DeliveryStore(self.redis)
+        self.undelivered = UndeliveredStore(self.redis)
         self.lanes = LaneStore(self.redis)
         self.webhook_policy = webhook_policy(self.settings.webhooks)
 

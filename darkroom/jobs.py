@@ -70,6 +70,8 @@ Priority = Literal["low", "normal", "high"]
 EventType = Literal["job.completed", "job.failed", "job.canceled", "job.expired", "job.outputs_late", "batch.completed"]
 DEFAULT_EVENTS: tuple[EventType, ...] = ("job.completed", "job.failed", "job.canceled", "job.expired")
 
+WebhookStatus = Literal["pending", "delivered", "exhausted", "gone"]
+
 ErrorCode = Literal[
     "content_moderation",
     "invalid_request",
@@ -255,6 +257,9 @@ class Job(BaseModel):
     outputs: list[Output] = Field(default_factory=list)
     late_outputs: list[LateOutput] = Field(default_factory=list)
     attempts: list[JobAttempt] = Field(default_factory=list, description="The last 20, oldest first")
+    webhook_status: WebhookStatus | None = Field(
+        None, description="What became of the newest of its webhooks; null: none was wanted yet"
+    )
     cost: Cost
     error: JobError | None = None
     timings: Timings = Field(default_factory=Timings)

@@ -14,6 +14,9 @@ from darkroom.store.scripts import Scripts
 
 RESCHEDULE_CHUNK = 100
 
+PATIENCE_MS = 86_400_000
+"""How long a delivery waits for a failing host where its schedule is not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class DueAttempt:
@@ -84,13 +87,15 @@ class Timers:
     def __init__(self, redis: Redis) -> None:
         self.scripts = Scripts.shared(redis)
 
-    async def lease_due(self, *, most: int, look_ms: int, message_ms: int, check_ms: int) -> Due:
+    async def lease_due(
+        self, *, most: int, look_ms: int, message_ms: int, check_ms: int, patience_ms: int = PATIENCE_MS
+    ) -> Due:
         """Take what is due: looks for `look_ms`, what becomes a Celery message for `check_ms`.
 
         A message that was not begun by then is sent again, but for `message_ms` it may wait while others that were sent
-        before it are being begun.
+        before it are being begun. A delivery waits `patience_ms` for a host that fails.
         """
-        reply = await self.scripts.call("lease_due", most, look_ms, message_ms, check_ms)
+        reply = await self.scripts.call("lease_due", most, look_ms, message_ms, check_ms, patience_ms)
         next_ms = int(reply[1])
         due = Due(int(reply[0]), next_ms if next_ms >= 0 else None, int(reply[2]))
         for entry in reply[3:]:

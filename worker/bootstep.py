@@ -89,6 +89,7 @@ class ReactorStep(bootsteps.StartStopStep):
     async def _open(self, worker: Any) -> None:
         self._context = await open_context(worker.app.settings, worker.app)
         self._poller = Poller(self._context)
+        self._context.wake_poller = self._poller.wake
         self._background = asyncio.create_task(self._run(self._context, self._poller))
 
     async def _run(self, context: Context, poller: Poller) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -13,7 +14,7 @@ from darkroom.errors import ConfigurationError
 from darkroom.line.budgets import Budgets
 from darkroom.line.lanes import DEFAULT_LANE, LaneStore
 from darkroom.line.line import Line
-from darkroom.network.guard import AddressPolicy, guarded_session
+from darkroom.network import guarded_session
 from darkroom.settings import Settings
 from darkroom.storage.bucket import Bucket, bucket_session
 from darkroom.store.attempts import AttemptStore, Ticket
@@ -25,12 +26,14 @@ from darkroom.telemetry.logs import get_logger
 from darkroom.timers import Timers
 from darkroom.upstream.client import UpstreamClient
 from darkroom.upstream.session import make_session
+from darkroom.webhooks.policy import webhook_policy
 from worker.leases import Leases
 from worker.outputs import OutputSession
 from worker.publisher import Publisher
 
 log = get_logger(__name__)
 COPIES_AT_ONCE = 32
+NOTIFIES_AT_ONCE = 512
 STORES_AT_ONCE = 32
 LOOKS_AT_ONCE = 256
 
@@ -81,6 +84,8 @@ class Context:
     clock: ServerClock = field(default_factory=ServerClock)
     copies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COPIES_AT_ONCE))
     stores: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STORES_AT_ONCE))
+    notifies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(NOTIFIES_AT_ONCE))
+    wake_poller: Callable[[], None] = lambda: None
     waiting_stores: set[Ticket] = field(default_factory=set)
     submits: int = 0
     rng: random.Random = field(default_factory=random.Random)
@@ -110,10 +115,8 @@ async def open_context(settings: Settings, app: Celery) -> Context:
     upstream_session = make_session()
     storage_session = bucket_session(connections=2 * COPIES_AT_ONCE)
     webhook_session = guarded_session(
-        AddressPolicy(
-            allow_networks=tuple(settings.webhooks.allow_networks), allow_http=settings.webhooks.allow_http == "on"
-        ),
-        connections=256,
+        webhook_policy(settings.webhooks),
+        connections=NOTIFIES_AT_ONCE,
     )
     timers = Timers(redis)
     lanes = LaneStore(redis)

@@ -15,6 +15,7 @@ from darkroom.store.attempts import Ticket
 from darkroom.store.connection import UNAVAILABLE
 from darkroom.telemetry.logs import get_logger
 from darkroom.timers import Due, DueAttempt, Look
+from darkroom.webhooks.schedule import patience_s
 from worker.batching import Batcher
 from worker.context import LOOKS_AT_ONCE, Context
 from worker.stages.lane import pause_for_key, probe
@@ -56,6 +57,7 @@ class Poller:
             max_attempts=upstream.max_attempts,
             key=ctx.upstream.key_fingerprint,
         )
+        self._patience_ms = int(patience_s(ctx.settings.webhooks.retry_schedule_s) * 1000)
         self._looked = Batcher[Looked]("looked", self._apply, most=200)
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._probing: dict[str, asyncio.Task[None]] = {}
@@ -91,6 +93,7 @@ class Poller:
     async def _sweep_forever(self) -> None:
         while self._leasing:
             pause_s = LONGEST_S
+            self._wake.clear()
             try:
                 pause_s = await self._sweep()
             except (*UNAVAILABLE, ReadOnlyError) as error:
@@ -104,7 +107,6 @@ class Poller:
                     raise
                 log.warning("sweep.cut_off")
                 pause_s = 1.0
-            self._wake.clear()
             try:
                 await asyncio.wait_for(self._wake.wait(), pause_s)
             except TimeoutError:
@@ -112,7 +114,11 @@ class Poller:
 
     async def _sweep(self) -> float:
         due = await self._ctx.timers.lease_due(
-            most=SWEEP_MOST, look_ms=LOOK_LEASE_MS, message_ms=MESSAGE_WAIT_MS, check_ms=MESSAGE_CHECK_MS
+            most=SWEEP_MOST,
+            look_ms=LOOK_LEASE_MS,
+            message_ms=MESSAGE_WAIT_MS,
+            check_ms=MESSAGE_CHECK_MS,
+            patience_ms=self._patience_ms,
         )
         self._ctx.clock.set(due.now_ms)
         for unreadable in due.unknown:

@@ -1,19 +1,45 @@
-"""`/v1/jobs/{id}/deliveries` and `/v1/deliveries/{id}/redeliver`: who was told, and telling again."""
+"""`/v1/jobs/{id}/deliveries` and `/v1/deliveries`: who was told, who could not be, and telling again."""
 
-from typing import Any
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
+from pydantic import AwareDatetime, Field
 from starlette.responses import Response
 
 from api import schemas
 from api.answers import DELIVERY_ID, JSONAnswer, owned_job
 from api.auth import caller_of
-from api.problems import not_found
+from api.body import parse_body, read_body, require_json
+from api.problems import invalid, not_found
+from api.query import refuse_unknown
 from api.services import services_of
+from api.validation import FieldError
+from darkroom.jobs import Strict
+from darkroom.store import keys
+from darkroom.store.connection import read_set
+from darkroom.store.undelivered import STATUSES, Cursor, Status, Wanted
 from darkroom.store.view import iso
+from darkroom.telemetry.logs import get_logger
+
+PARAMETERS = ("status", "since", "host", "limit", "cursor", "tenant")
+_EXAMPLE = '{"since": "2026-11-25T08:00:00Z"}'
 
 router = APIRouter(tags=["deliveries"])
+log = get_logger(__name__)
+
+
+class Recovery(Strict):
+    """Which deliveries to send again."""
+
+    since: AwareDatetime = Field(description="Those that ended at this time or later", strict=False)
+    host: str | None = Field(None, min_length=1, max_length=300, description="Only to this host; null: to any")
+    statuses: list[Status] = Field(
+        ["exhausted"], min_length=1, max_length=2, description="`gone` too where the receiver wants them again"
+    )
+    tenant: str | None = Field(None, description="Operators: only this tenant's; null: everybody's")
 
 
 @router.get(
@@ -26,7 +52,53 @@ async def get_deliveries(request: Request, job_id: str) -> Response:
     """List the job's webhook deliveries with every attempt, oldest first."""
     record = await owned_job(request, job_id)
     found = await services_of(request).deliveries.of_job(record.job)
-    return JSONAnswer({"data": [delivery_view(delivery_id, delivery) for delivery_id, delivery in found]})
+    return JSONAnswer({"data": _views(found)})
+
+
+@router.get(
+    "/v1/deliveries",
+    response_model=schemas.UndeliveredPage,
+    summary="List what reached nobody",
+    responses=schemas.problems(401, 403, 422, 503),
+)
+async def get_undelivered(
+    request: Request,
+    status: Annotated[Status | None, Query(description="Only these; default: exhausted and gone.")] = None,
+    since: Annotated[datetime | None, Query(description="Ended at this time or later.")] = None,
+    host: Annotated[str | None, Query(min_length=1, description="Only to this host, with or without its port.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(description="The `next_cursor` of the page before.")] = None,
+    tenant: Annotated[str | None, Query(description="Operators: only this tenant's.")] = None,
+) -> Response:
+    """List deliveries that are exhausted or gone for as long as their jobs are kept, the longest ended first."""
+    refuse_unknown(request, PARAMETERS)
+    wanted = Wanted(_ms(since) if since else 0, host, (status,) if status else STATUSES)
+    tenants = await _tenants(request, tenant)
+    found, following = await services_of(request).undelivered.page(
+        tenants, wanted, limit=limit, cursor=_read_cursor(cursor, tenants) if cursor is not None else None
+    )
+    return JSONAnswer({"data": _views(found), "next_cursor": _write_cursor(following) if following else None})
+
+
+@router.post(
+    "/v1/deliveries/recover",
+    status_code=202,
+    response_model=schemas.Recovered,
+    summary="Tell all again who could not be told",
+    responses=schemas.problems(400, 401, 403, 413, 415, 422, 503),
+    openapi_extra=schemas.body_of(Recovery),
+)
+async def recover(request: Request) -> Response:
+    """Send everything again that reached nobody since a time, each with the same event id and a fresh schedule."""
+    require_json(request)
+    wanted = parse_body(await read_body(request), Recovery, example=_EXAMPLE)
+    tenants = await _tenants(request, wanted.tenant, ("body", "tenant"))
+    recovered = await services_of(request).undelivered.recover(
+        tenants,
+        Wanted(_ms(wanted.since), wanted.host, tuple(wanted.statuses)),
+    )
+    log.warning("deliveries.recovered", caller=caller_of(request).tenant, since=iso(_ms(wanted.since)), count=recovered)
+    return JSONAnswer({"recovered": recovered}, 202)
 
 
 @router.post(
@@ -48,17 +120,46 @@ async def redeliver(request: Request, delivery_id: str) -> Response:
     return JSONAnswer(delivery_view(delivery_id, renewed or delivery), 202)
 
 
+@router.get(
+    "/v1/webhooks/hosts",
+    response_model=schemas.WebhookHosts,
+    summary="Receivers that fail or lag",
+    responses=schemas.problems(401, 403, 503),
+)
+async def get_hosts(request: Request) -> Response:
+    """Operators: list the hosts that fail, and those that deliveries wait for."""
+    caller_of(request).require_admin()
+    hosts = await services_of(request).deliveries.hosts()
+    rows = [
+        {
+            "host": state.host,
+            "breaker": state.breaker,
+            "failing_since": iso(state.failing_since_ms),
+            "next_probe_at": iso(state.next_probe_ms),
+            "attempts_under_way": state.flying,
+            "deliveries_waiting": state.waiting,
+        }
+        for state in hosts
+    ]
+    return JSONAnswer({"data": rows})
+
+
 def delivery_view(delivery_id: str, delivery: dict[str, str]) -> dict[str, Any]:
     """Show a delivery's record."""
     return {
         "id": delivery_id,
         "event_id": delivery["event"],
         "type": delivery["type"],
+        "job_id": delivery["job"],
         "url": delivery["url"],
         "status": delivery["status"],
         "attempts": [_attempt_view(attempt) for attempt in orjson.loads(delivery.get("attempts", "[]"))],
         "next_attempt_at": iso(delivery.get("next_ms")),
     }
+
+
+def _views(found: Iterable[tuple[str, dict[str, str]]]) -> list[dict[str, Any]]:
+    return [delivery_view(delivery_id, delivery) for delivery_id, delivery in found]
 
 
 def _attempt_view(attempt: dict[str, Any]) -> dict[str, Any]:
@@ -67,4 +168,40 @@ def _attempt_view(attempt: dict[str, Any]) -> dict[str, Any]:
         "status_code": attempt["status_code"],
         "duration_ms": attempt["duration_ms"],
         "error": attempt["error"],
+        "response": attempt.get("response", ""),
+        "next_attempt_at": iso(attempt.get("next_ms")),
     }
+
+
+async def _tenants(request: Request, tenant: str | None, loc: tuple[str, str] = ("query", "tenant")) -> list[str]:
+    """Give whose deliveries are meant: the caller's own, or for an operator one tenant's or everybody's."""
+    caller = caller_of(request)
+    if not caller.admin:
+        if tenant not in (None, caller.tenant):
+            caller.require_admin()
+        return [caller.tenant]
+    known = await read_set(services_of(request).redis, keys.TENANTS)
+    if tenant is None:
+        return sorted(known)
+    if tenant not in known:
+        raise invalid([FieldError(loc, "is not a tenant that has posted a job")])
+    return [tenant]
+
+
+def _ms(moment: datetime) -> int:
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0, int(aware.timestamp() * 1000))
+
+
+def _write_cursor(cursor: Cursor) -> str:
+    return f"{cursor.tenant}.{cursor.settled_ms}.{cursor.delivery_id}"
+
+
+def _read_cursor(text: str, tenants: list[str]) -> Cursor:
+    """Read what `_write_cursor` wrote; a tenant's name holds no dot."""
+    tenant, _, rest = text.partition(".")
+    settled_ms, _, delivery_id = rest.partition(".")
+    number = settled_ms.isascii() and settled_ms.isdigit() and len(settled_ms) < 17
+    if tenant not in tenants or not number or (delivery_id and not DELIVERY_ID.fullmatch(delivery_id)):
+        raise invalid([FieldError(("query", "cursor"), "must be the next_cursor of a page before")])
+    return Cursor(tenant, int(settled_ms), delivery_id)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from darkroom.cli import health, lane, processes, settings
+from darkroom.cli import health, lane, processes, settings, webhooks
 
 app = typer.Typer(
     name="darkroom",
@@ -41,3 +41,4 @@ processes.add_to(app)
 settings.add_to(app)
 lane.add_to(app)
 health.add_to(app)
+webhooks.add_to(app)

@@ -20,19 +20,21 @@ class Api:
         self.url = url.rstrip("/")
         self._key = key
 
-    def call(self, method: str, *path: str, body: Any = None) -> Any:
+    def call(self, method: str, *path: str, body: Any = None, query: dict[str, Any] | None = None) -> Any:
         """Make one call under /v1 and give its JSON; `path` is the parts of the path, unquoted.
+
+        What is None in `query` is left out.
 
         Raises:
             typer.Exit: it failed, and one line has said why.
         """
         import httpx
 
+        asked = {name: value for name, value in (query or {}).items() if value is not None}
         url = "/".join([self.url, "v1", *(quote(part, safe="") for part in path)])
         try:
-            answer = httpx.request(
-                method, url, json=body, headers={"Authorization": f"Bearer {self._key}"}, timeout=TIMEOUT_S
-            )
+            headers = {"Authorization": f"Bearer {self._key}"}
+            answer = httpx.request(method, url, json=body, params=asked, headers=headers, timeout=TIMEOUT_S)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):
             raise refused(f"--url: {self.url} is no address such as http://127.0.0.1:8000", code=2) from None
         except httpx.TransportError as error:

@@ -1,7 +1,8 @@
 """The outbox as its owners and the `notify` stage see it."""
 
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from redis.asyncio import Redis
@@ -29,8 +30,31 @@ class ClaimedDelivery:
         return attempts
 
 
+_AUTHORITY = re.compile(r"[A-Za-z]+://([^/?#\\]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What recording an attempt did: `breaker` changed so, and `freed` other deliveries may go to that host now."""
+
+    breaker: Literal["opened", "closed", ""]
+    freed: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """A receiver's host as its breaker sees it. Times in ms, server time."""
+
+    host: str
+    breaker: Literal["closed", "open", "half_open"]
+    failing_since_ms: int | None
+    next_probe_ms: int | None
+    flying: int
+    waiting: int
+
+
 class DeliveryStore:
-    """Deliveries: claim one, settle one, list a job's, send one again."""
+    """Deliveries: claim one, settle one, list a job's, send one again; and the hosts they go to."""
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
@@ -44,18 +68,28 @@ class DeliveryStore:
         return ClaimedDelivery(delivery_id, str(reply[1]), int(reply[2]), pairs(reply[3]), pairs(reply[4]))
 
     async def settle(
-        self, claimed: ClaimedDelivery, status: str, *, next_in_ms: int | None, attempts: list[dict[str, Any]]
-    ) -> bool:
-        """Record an attempt; False: the lease was lost and somebody else's record stands."""
-        done = await self.scripts.call(
+        self,
+        claimed: ClaimedDelivery,
+        status: str,
+        *,
+        next_in_ms: int | None,
+        attempts: list[dict[str, Any]],
+        heard: str = "up",
+    ) -> Settled | None:
+        """Record an attempt; None: the lease was lost and somebody else's record stands.
+
+        `heard` is what it says of the host: `up`, `failed`, or empty where it was not asked.
+        """
+        reply = await self.scripts.call(
             "settle_delivery",
             claimed.delivery_id,
             claimed.lease,
             status,
             "" if next_in_ms is None else next_in_ms,
             orjson.dumps(attempts).decode(),
+            heard,
         )
-        return int(done) == 1
+        return Settled(reply[1], int(reply[2])) if int(reply[0]) == 1 else None
 
     async def of_job(self, job: dict[str, str]) -> list[tuple[str, dict[str, str]]]:
         """Give the deliveries of a job's record that are still kept, oldest first."""
@@ -73,3 +107,28 @@ class DeliveryStore:
     async def redeliver(self, delivery_id: str) -> bool:
         """Send a delivery again with the same event id; False: it is not kept any more."""
         return int(await self.scripts.call("redeliver", delivery_id)) >= 0
+
+    async def hosts(self) -> list[HostState]:
+        """Give the hosts that fail or that deliveries wait for, by name."""
+        reply = await self.scripts.call("report_hosts")
+        return sorted((_host_state(*row) for row in reply), key=lambda state: state.host)
+
+
+def host_of(url: str) -> str:
+    """Give host and port of a URL as the scripts name them: as they stand there, in small letters."""
+    authority = _AUTHORITY.match(url)
+    return authority[1].rpartition("@")[2].lower() if authority else ""
+
+
+def _host_state(host: str, since_ms: str, until_ms: str, probing: int, flying: int, waiting: int) -> HostState:
+    breaker: Literal["closed", "open", "half_open"] = "closed"
+    if until_ms:
+        breaker = "half_open" if int(probing) else "open"
+    return HostState(
+        host,
+        breaker,
+        int(since_ms) if since_ms else None,
+        int(until_ms) if breaker == "open" else None,
+        int(flying),
+        int(waiting),
+    )

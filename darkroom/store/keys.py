@@ -10,7 +10,8 @@ DUE = ROOT + "due"
 """Sorted set: every timer there is, scored by when it is due (ms, server time). Permanent.
 
 `j:` attempts, `d:` deliveries, `x:` deadlines in the line, `l:` lanes, `t:` tenants' indexes to be trimmed,
-`h:` tenants held by their budget, `b:` batches held by theirs that may have room again.
+`h:` tenants held by their budget, `b:` batches held by theirs that may have room again, `w:` hosts that deliveries wait
+for.
 """
 TURNS = ROOT + "turns"
 """Sorted set: tenants with waiting jobs, scored by the images they have had. Gone when the line is empty."""
@@ -44,6 +45,8 @@ HELD = ROOT + "held"
 """Hash: tenants whose next job has no room in today's budget, and since when (ms). An entry ends with its timer."""
 HELD_BATCHES = ROOT + "held_batches"
 """Hash: batches whose next job has no room in their budget, and whose they are. Ends once there may be room."""
+HOSTS = ROOT + "hosts"
+"""Set of the receivers' hosts that fail, or that deliveries wait for. A report drops those that are well again."""
 CHANNEL = ROOT + "changes"
 """Channel: the id of every job that changes."""
 WORKERS = ROOT + "workers"
@@ -54,6 +57,7 @@ PROGRESS = ROOT + "progress"
 
 PERMANENT = frozenset(
     {DUE, TURNS, LEFT, DEPTH, CLOCK, SEQ, IDS, LANES, TENANTS, TOTALS, WORKERS, PROGRESS, CAPS, HELD, HELD_BATCHES}
+    | {HOSTS}
 )
 """Keys without a life-time of their own, beside those of live jobs, the line, indexes, lanes and pending deliveries."""
 
@@ -138,6 +142,31 @@ def event(event_id: str) -> str:
 def delivery(delivery_id: str) -> str:
     """Hash: one event on its way to one URL. Expires once it is settled."""
     return f"{ROOT}delivery:{delivery_id}"
+
+
+def host(name: str) -> str:
+    """Hash: a host (`name:port`) whose last attempt failed, and its breaker. Gone once it answers, or in a day."""
+    return f"{ROOT}host:{name}"
+
+
+def flying(name: str) -> str:
+    """Set: deliveries to a host that are called for or attempted just now. Members end with the attempt."""
+    return f"{ROOT}host:{name}:flying"
+
+
+def host_queue(name: str) -> str:
+    """Sorted set: pending deliveries that wait for their host to have room, by their age. Gone when empty."""
+    return f"{ROOT}host:{name}:queue"
+
+
+def gone(tenant: str, url: str) -> str:
+    """String: since when (ms) a URL wants nothing any more (410). Lives a week, or until one is sent there again."""
+    return f"{ROOT}gone:{tenant}:{url}"
+
+
+def undelivered(tenant: str) -> str:
+    """Sorted set: a tenant's deliveries that ended exhausted or gone, by when. Lives as long as its newest member."""
+    return f"{ROOT}undelivered:{tenant}"
 
 
 def batch(batch_id: str) -> str:

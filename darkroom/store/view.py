@@ -77,6 +77,7 @@ def job_view(record: JobRecord, *, url_for: UrlFor | None = None, base_url: str 
         "outputs": outputs,
         "late_outputs": late,
         "attempts": attempts_view(record),
+        "webhook_status": job.get("webhook_status"),
         "cost": cost_view(job, delivered=len(outputs) + len(late)),
         "error": orjson.loads(job["error"]) if job.get("error") else None,
         "timings": _timings(record),

@@ -7,6 +7,14 @@ JITTER = 0.1
 MAX_RETRY_AFTER_S = 86_400.0
 
 
+LEAST_PATIENCE_S = 15.0
+
+
+def patience_s(schedule: Sequence[float]) -> float:
+    """Give how long a delivery may wait for a host that fails: as long as all its attempts would have taken."""
+    return max(sum(schedule) * (1 + JITTER), LEAST_PATIENCE_S)
+
+
 def next_delay_s(
     schedule: Sequence[float], attempts_made: int, retry_after_s: float | None, rng: Random
 ) -> float | None:

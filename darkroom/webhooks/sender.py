@@ -18,17 +18,23 @@ USER_AGENT = f"Darkroom/{version('darkroom-queue')}"
 CONNECT_TIMEOUT_S = 5.0
 EXCERPT_BYTES = 4096
 EXCERPT_TIMEOUT_S = 1.0
+TOO_MANY_REQUESTS = 429
+Heard = Literal["up", "failed", ""]
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What became of one attempt; `error` is None exactly when it was delivered, and never holds the URL."""
+    """What became of one attempt; `error` is None exactly when it was delivered, and never holds the URL.
+
+    `heard` is what it says of the host, whatever it thinks of this delivery: it answered, it failed, it was not asked.
+    """
 
     kind: Literal["delivered", "failed", "gone"]
     status_code: int | None
     duration_ms: int
     error: str | None = None
     retry_after_s: float | None = None
+    heard: Heard = "up"
     response_excerpt: str = ""
 
 
@@ -64,7 +70,7 @@ async def attempt_delivery(
             duration_ms = _since_ms(started)
             return _result(response, duration_ms, await _excerpt(response), now_s)
     except AddressRefusedError as error:
-        text = f"address refused: {error.reason}"
+        return AttemptResult("failed", None, _since_ms(started), f"address refused: {error.reason}", heard="")
     except aiohttp.ClientConnectorDNSError:
         text = "the host's name does not resolve"
     except aiohttp.ClientConnectorCertificateError as error:
@@ -81,7 +87,7 @@ async def attempt_delivery(
         text = f"the connection broke off or the answer was no HTTP ({type(error).__name__})"
     except OSError as error:
         text = f"the connection failed ({type(error).__name__})"
-    return AttemptResult(kind="failed", status_code=None, duration_ms=_since_ms(started), error=text)
+    return AttemptResult("failed", None, _since_ms(started), text, heard="failed")
 
 
 def _result(response: aiohttp.ClientResponse, duration_ms: int, excerpt: str, now_s: float) -> AttemptResult:
@@ -97,6 +103,7 @@ def _result(response: aiohttp.ClientResponse, duration_ms: int, excerpt: str, no
         duration_ms,
         f"the receiver answers {status}: {what}",
         retry_after_seconds(response.headers.get("Retry-After"), now_s),
+        "failed" if status >= 500 or status == TOO_MANY_REQUESTS else "up",
         excerpt,
     )
 

@@ -14,6 +14,7 @@ from darkroom.jobs import Webhook
 from darkroom.line.lanes import DEFAULT_LANE, PauseReason
 from darkroom.store import keys
 from darkroom.store.attempts import Moved
+from darkroom.store.deliveries import host_of
 from darkroom.timers import DueAttempt
 from tests.property.machine import HOUR_MS
 from tests.property.model import ModelJob
@@ -23,6 +24,8 @@ from tests.support.cell import Cell
 EXAMPLES = int(os.environ.get("DARKROOM_PROPERTY_EXAMPLES", "45"))
 STEPS = int(os.environ.get("DARKROOM_PROPERTY_STEPS", "40"))
 DAY_MS = 24 * HOUR_MS
+statuses = st.sampled_from(["delivered", "pending", "exhausted", "gone"])
+heard = st.sampled_from(["up", "failed", "failed", ""])
 
 small_limits = st.sampled_from([(20, 3), (4, 1), (8, 50)])
 
@@ -192,18 +195,20 @@ class Everything(Moves):
         self.suspects, self.blamed = set(), False
 
     @precondition(lambda self: any(job.told for job in self.model.values()))
-    @rule(pick=picks, age=ages, status=st.sampled_from(["delivered", "pending", "exhausted", "gone"]))
-    def deliver(self, pick: int, age: int, status: str) -> None:
+    @rule(pick=picks, age=ages, status=statuses, heard=heard)
+    def deliver(self, pick: int, age: int, status: str, heard: str) -> None:
         """A worker makes one attempt at a delivery, perhaps with an old message."""
         delivery_id, record = self._delivery(pick)
         lease = int(record["lease"]) - age
+        waits = self.client.zscore(keys.host_queue(host_of(record["url"])), delivery_id) is not None
         claimed = self.run(self.deliveries.claim(delivery_id, str(lease), lease_ms=HOUR_MS))
-        assert (claimed is not None) == (record["status"] == "pending" and age == 0)
+        assert (claimed is not None) == (record["status"] == "pending" and age == 0 and not waits)
         if claimed is None:
             return
         assert claimed.event["job"] == record["job"]
         next_in_ms = 1000 if status == "pending" else None
-        assert self.run(self.deliveries.settle(claimed, status, next_in_ms=next_in_ms, attempts=[{"at_ms": 1}]))
+        settled = self.deliveries.settle(claimed, status, next_in_ms=next_in_ms, attempts=[{"at_ms": 1}], heard=heard)
+        assert self.run(settled)
         assert not self.run(self.deliveries.settle(claimed, "delivered", next_in_ms=None, attempts=[]))
 
     @precondition(lambda self: any(job.told for job in self.model.values()))

@@ -14,6 +14,7 @@ from darkroom.line.line import Line
 from darkroom.store import keys
 from darkroom.store.attempts import AttemptStore, Ticket
 from darkroom.store.connection import connect
+from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
 
 T = TypeVar("T")
@@ -35,6 +36,21 @@ class ByHand:
             )
 
         self._do(step)
+
+    def end_delivery(self, job_id: str, status: str, *, heard: str = "up") -> str:
+        """Attempt the newest webhook of a job, which ends it so, and give the delivery."""
+
+        async def step(redis: Redis) -> str:
+            deliveries = DeliveryStore(redis)
+            delivery_id = str(await redis.hget(keys.job(job_id), "deliveries")).rpartition(",")[2]
+            record = await deliveries.read(delivery_id)
+            assert record is not None
+            claimed = await deliveries.claim(delivery_id, record["lease"], lease_ms=LEASE_MS)
+            assert claimed is not None
+            assert await deliveries.settle(claimed, status, next_in_ms=None, attempts=[], heard=heard)
+            return delivery_id
+
+        return self._do(step)
 
     def admit(self, job_id: str) -> None:
         """Let the next job go, which must be this one."""

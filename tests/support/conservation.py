@@ -13,6 +13,8 @@ from darkroom.store.records import status_changes
 from tests.support import money
 from tests.support.cell import HOLDS_SLOT, TERMINAL, Attempt, Cell
 
+HOST_AT_ONCE = 32
+
 
 def broken_rules(cell: Cell) -> list[str]:
     """Name everything that is not as it must be."""
@@ -35,10 +37,29 @@ def deadlines_belong_to_jobs_that_wait(cell: Cell) -> Iterator[str]:
     yield from (f"timer of {job_id}, which is gone" for job_id in timers - set(cell.jobs))
 
 
-def pending_deliveries_have_one_timer(cell: Cell) -> Iterator[str]:
-    """Compare the timers of deliveries with those that are pending."""
-    pending = {name for name, record in cell.under("delivery:") if record["status"] == "pending"}
-    yield from _differ(pending, set(cell.due("d")))
+def pending_deliveries_wait_in_one_place(cell: Cell) -> Iterator[str]:
+    """A pending delivery has its timer or waits for its host, not both; no other delivery does either."""
+    pending = Counter(name for name, record in cell.under("delivery:") if record["status"] == "pending")
+    queued = [name for key, queue in cell.under("host:") if key.endswith(":queue") for name in queue]
+    yield from _differ(pending, Counter([*cell.due("d"), *queued]))
+
+
+def deliveries_under_way_are_timed_and_few(cell: Cell) -> Iterator[str]:
+    """What counts against its host is pending under a timer, and no host has more than its share."""
+    for key, flying in cell.under("host:"):
+        if key.endswith(":flying"):
+            yield from (f"{name} counts against {key} without a timer" for name in flying - set(cell.due("d")))
+            if len(flying) > HOST_AT_ONCE:
+                yield f"{key} has {len(flying)}"
+
+
+def who_waits_for_a_host_is_taken_up_again(cell: Cell) -> Iterator[str]:
+    """Where deliveries wait for a host, an attempt is under way whose end lets them go, or the host has a timer."""
+    for key, _ in cell.under("host:"):
+        if key.endswith(":queue"):
+            host = key.removesuffix(":queue")
+            if not cell.values.get(keys.flying(host)) and host not in cell.due("w"):
+                yield f"nothing takes up what waits for {host}"
 
 
 def every_tenant_has_one_trimming_timer(cell: Cell) -> Iterator[str]:
@@ -189,7 +210,9 @@ def status_agrees_with_the_attempt(cell: Cell) -> Iterator[str]:
 RULES: tuple[Callable[[Cell], Iterator[str]], ...] = (
     live_attempts_have_one_timer,
     deadlines_belong_to_jobs_that_wait,
-    pending_deliveries_have_one_timer,
+    pending_deliveries_wait_in_one_place,
+    deliveries_under_way_are_timed_and_few,
+    who_waits_for_a_host_is_taken_up_again,
     every_tenant_has_one_trimming_timer,
     a_queued_job_waits_or_is_admitted,
     turns_name_who_waits,

@@ -81,6 +81,11 @@ def _lane(cell: Cell, rest: str, _: bool) -> Iterator[str]:
         yield "belongs to no known lane"
 
 
+def _host(_: Cell, rest: str, mortal: bool) -> Iterator[str]:
+    if mortal == rest.endswith((":flying", ":queue")):
+        yield "has a life-time although deliveries are in it, or none although it is a memory of failures"
+
+
 RULES: dict[str, Callable[[Cell, str, bool], Iterator[str]]] = {
     "job": _job,
     "attempt": _attempt,
@@ -92,5 +97,6 @@ RULES: dict[str, Callable[[Cell, str, bool], Iterator[str]]] = {
     "left": _left,
     "lane": _lane,
     "batch": _batch,
+    "host": _host,
 }
 """By the kind of key (the first part of its name)."""

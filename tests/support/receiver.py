@@ -33,11 +33,12 @@ class _Server(ThreadingHTTPServer):
 
 
 class Receiver:
-    """Answers 204, or what `answers` says for the first requests."""
+    """Answers 204, or what `answers` says for the first requests, with `says` as its body."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.answers: list[int] = []
+        self.says = ""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -47,8 +48,10 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.received.append(Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
                 self.send_response(receiver.answers.pop(0) if receiver.answers else 204)
-                self.send_header("Content-Length", "0")
+                said = receiver.says.encode() if receiver.says else b""
+                self.send_header("Content-Length", str(len(said)))
                 self.end_headers()
+                self.wfile.write(said)
 
             def log_message(self, *_: object) -> None:
                 """Stay silent."""

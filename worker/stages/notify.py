@@ -3,21 +3,21 @@
 import asyncio
 from typing import Any
 
-import orjson
-
 from darkroom.checkpoints import Checkpoint, reach
 from darkroom.errors import StaleLeaseError
-from darkroom.store.deliveries import ClaimedDelivery
+from darkroom.store.deliveries import ClaimedDelivery, host_of
 from darkroom.store.records import JobRecord
 from darkroom.store.view import iso, job_view
 from darkroom.telemetry.logs import get_logger
 from darkroom.timers import DueDelivery
+from darkroom.webhooks.payload import write_payload
 from darkroom.webhooks.schedule import next_delay_s
 from darkroom.webhooks.sender import AttemptResult, attempt_delivery
 from worker.context import Context
 from worker.leases import LEASE_MS
 
-ATTEMPTS_KEPT = 50
+ATTEMPTS_KEPT = 20
+RESPONSE_KEPT = 1_000
 log = get_logger(__name__)
 
 
@@ -31,12 +31,13 @@ async def notify_chunk(ctx: Context, deliveries: list[DueDelivery]) -> None:
 
 async def notify(ctx: Context, due: DueDelivery) -> None:
     """Attempt one delivery, if nobody else has."""
-    claimed = await ctx.deliveries.claim(due.delivery_id, due.lease, lease_ms=LEASE_MS)
-    if claimed is None:
-        return
-    reach(Checkpoint.NOTIFY_CLAIMED, claimed.delivery["job"], claimed.delivery_id)
-    async with ctx.leases.hold(f"d:{due.delivery_id}", int(claimed.lease)):
-        result = await _attempt(ctx, claimed)
+    async with ctx.notifies:
+        claimed = await ctx.deliveries.claim(due.delivery_id, due.lease, lease_ms=LEASE_MS)
+        if claimed is None:
+            return
+        reach(Checkpoint.NOTIFY_CLAIMED, claimed.delivery["job"], claimed.delivery_id)
+        async with ctx.leases.hold(f"d:{due.delivery_id}", int(claimed.lease)):
+            result = await _attempt(ctx, claimed)
     reach(Checkpoint.NOTIFY_POSTED, claimed.delivery["job"], claimed.delivery_id)
     await _record(ctx, claimed, result)
     reach(Checkpoint.NOTIFY_RECORDED, claimed.delivery["job"], claimed.delivery_id)
@@ -45,7 +46,7 @@ async def notify(ctx: Context, due: DueDelivery) -> None:
 async def _attempt(ctx: Context, claimed: ClaimedDelivery) -> AttemptResult:
     secrets = ctx.settings.webhooks.secrets
     if not secrets:
-        return AttemptResult("failed", None, 0, "no secret to sign with: set DARKROOM_WEBHOOK_SECRET")
+        return AttemptResult("failed", None, 0, "no secret to sign with: set DARKROOM_WEBHOOK_SECRET", heard="")
     await ctx.bucket.renew_credentials()
     return await attempt_delivery(
         ctx.webhook_session,
@@ -64,37 +65,51 @@ def payload(ctx: Context, claimed: ClaimedDelivery) -> bytes:
     record = JobRecord.from_snapshot(event["job"], event["record"])
     base_url = ctx.settings.service.public_url or ""
     data = job_view(record, url_for=ctx.bucket.object_url, base_url=base_url)
-    return orjson.dumps({"type": event["type"], "timestamp": iso(event["at_ms"]), "data": data})
+    return write_payload(event["type"], iso(event["at_ms"]), data)
 
 
 async def _record(ctx: Context, claimed: ClaimedDelivery, result: AttemptResult) -> None:
-    attempts: list[dict[str, Any]] = [
-        *claimed.attempts,
-        {
-            "at_ms": claimed.now_ms,
-            "status_code": result.status_code,
-            "duration_ms": result.duration_ms,
-            "error": result.error,
-        },
-    ][-ATTEMPTS_KEPT:]
+    """Write the attempt down with what follows from it; others may have been waiting for the host."""
+    tries = int(claimed.delivery.get("tries", 0)) + 1
     status: str = result.kind
     next_in_ms = None
     if result.kind == "failed":
-        tries = int(claimed.delivery.get("tries", 0)) + 1
         delay_s = next_delay_s(ctx.settings.webhooks.retry_schedule_s, tries, result.retry_after_s, ctx.rng)
         status = "exhausted" if delay_s is None else "pending"
         next_in_ms = None if delay_s is None else int(delay_s * 1000)
-    settled = await ctx.deliveries.settle(claimed, status, next_in_ms=next_in_ms, attempts=attempts)
+    settled = await ctx.deliveries.settle(
+        claimed,
+        status,
+        next_in_ms=next_in_ms,
+        attempts=[*claimed.attempts, _entry(claimed, result, next_in_ms)][-ATTEMPTS_KEPT:],
+        heard=result.heard,
+    )
     write = log.info if result.kind == "delivered" else log.warning
     write(
         "webhook.attempted",
         delivery_id=claimed.delivery_id,
         job_id=claimed.delivery["job"],
         type=claimed.delivery["type"],
-        tries=int(claimed.delivery.get("tries", 0)) + 1,
+        tries=tries,
         status=status,
         status_code=result.status_code,
         duration_ms=result.duration_ms,
         error=result.error,
-        recorded=settled,
+        recorded=settled is not None,
     )
+    if settled is not None and settled.breaker:
+        log.warning("webhook.breaker", host=host_of(claimed.delivery["url"]), now=settled.breaker, error=result.error)
+    if settled is not None and settled.freed:
+        ctx.wake_poller()
+
+
+def _entry(claimed: ClaimedDelivery, result: AttemptResult, next_in_ms: int | None) -> dict[str, Any]:
+    ended_ms = claimed.now_ms + result.duration_ms
+    return {
+        "at_ms": claimed.now_ms,
+        "status_code": result.status_code,
+        "duration_ms": result.duration_ms,
+        "error": result.error,
+        "response": result.response_excerpt[:RESPONSE_KEPT],
+        "next_ms": None if next_in_ms is None else ended_ms + next_in_ms,
+    }

@@ -20,6 +20,11 @@ local function k_sweep(name) return ROOT .. 'lane:' .. name .. ':sweep' end
 local function k_prediction(id) return ROOT .. 'prediction:' .. id end
 local function k_event(id) return ROOT .. 'event:' .. id end
 local function k_delivery(id) return ROOT .. 'delivery:' .. id end
+local function k_host(host) return ROOT .. 'host:' .. host end
+local function k_flying(host) return ROOT .. 'host:' .. host .. ':flying' end
+local function k_host_queue(host) return ROOT .. 'host:' .. host .. ':queue' end
+local function k_gone(tenant, url) return ROOT .. 'gone:' .. tenant .. ':' .. url end
+local function k_undelivered(tenant) return ROOT .. 'undelivered:' .. tenant end
 local function k_batch(id) return ROOT .. 'batch:' .. id end
 local function k_usage(tenant, day) return ROOT .. 'usage:' .. tenant .. ':' .. day end
 local K_DUE = ROOT .. 'due'
@@ -37,6 +42,7 @@ local K_PROGRESS = ROOT .. 'progress'
 local K_CAPS = ROOT .. 'caps'
 local K_HELD = ROOT .. 'held'
 local K_HELD_BATCHES = ROOT .. 'held_batches'
+local K_HOSTS = ROOT .. 'hosts'
 local K_CHANNEL = ROOT .. 'changes'
 
 local PRIORITIES = { 'high', 'normal', 'low' }

@@ -68,11 +68,12 @@ local function emit(job, kind)
   local webhook = cjson.decode(call('HGET', k_job(job.id), 'request')).webhook
   if type(webhook) ~= 'table' or not wants(webhook, kind) then return end
   local event_id, delivery_id = new_id('evt'), new_id('dlv')
+  call('HSET', k_job(job.id), 'webhook_status', 'pending')
   call('HSET', k_event(event_id), 'v', SCHEMA, 'type', kind, 'at_ms', int(NOW), 'job', job.id, 'tenant', job.tenant,
     'record', snapshot(job))
   call('HSET', k_delivery(delivery_id), 'v', SCHEMA, 'event', event_id, 'type', kind, 'job', job.id, 'tenant', job.tenant,
     'url', webhook.url, 'status', 'pending', 'tries', 0, 'lease', 0,
-    'next_ms', int(NOW), 'ttl_ms', job.ttl_ms)
+    'next_ms', int(NOW), 'first_ms', int(NOW), 'ttl_ms', job.ttl_ms)
   local ids = call('HGET', k_job(job.id), 'deliveries')
   ids = ids and (ids .. ',' .. delivery_id) or delivery_id
   local _, count = ids:gsub(',', ',')

@@ -1,13 +1,14 @@
 #!lua flags=allow-oom
 -- Lease what is due: each entry is put off by the time its handling may take and given out with all that needs.
 -- ARGV: 1 most entries, 2 lease of a look (ms), 3 longest wait of a message in a Celery queue (ms), 4 after how long it is
---       looked for the first time (ms)
+--       looked for the first time (ms), 5 how long a delivery waits for a host that fails (ms)
 -- -> {now (ms), next due (ms, -1 none), line depth, entry, …}; an entry is
 --    {'j', id, attempt, state, lease, prediction id, submitted (ms), looks, current ('1' or '0'), lane, sent (ms),
 --     clock start (ms), asked about by a retry ('1' or ''), unknown upstream since (ms, '' it is known), key's fingerprint}
 --    {'d', delivery id, lease} | {'x', job id} | {'l', lane}
 -- What waits for a message that is just waiting its turn is not given out, but looked for again.
--- Indexes are trimmed here and now, one slice a call; who was held by a budget gets its turn back.
+-- Indexes are trimmed here and now, one slice a call; who was held by a budget gets its turn back. A delivery whose host
+-- has no room is not given out, but waits in the host's queue.
 local due = call('ZRANGEBYSCORE', K_DUE, '-inf', int(NOW), 'LIMIT', 0, ARGV[1])
 local look_ms, message_ms, check_ms = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local entries, trims, called = {}, 0, {}
@@ -41,10 +42,10 @@ for _, member in ipairs(due) do
         a.missing_ms or '', a.key or '' }
     end
   elseif kind == 'd' then
-    local d = fields(k_delivery(rest), 'status', 'lease', 'message_ms')
+    local d = fields(k_delivery(rest), 'status', 'lease', 'message_ms', 'url', 'tenant', 'first_ms')
     if d.status ~= 'pending' then
       call('ZREM', K_DUE, member)
-    elseif call_again(member, k_delivery(rest), 'notify', d.message_ms) then
+    elseif may_fly(rest, d) and call_again(member, k_delivery(rest), 'notify', d.message_ms) then
       entries[#entries + 1] = { 'd', rest, d.lease }
     end
   elseif kind == 'x' then
@@ -62,6 +63,10 @@ for _, member in ipairs(due) do
   elseif kind == 't' then
     if trims == 0 then trim_index(member) else due_in(member, trims * TRIM_PAUSE_MS) end
     trims = trims + 1
+  elseif kind == 'w' then
+    call('ZREM', K_DUE, member)
+    exhaust_overdue(rest, tonumber(ARGV[5]))
+    let_go(rest)
   elseif kind == 'h' then
     release_tenant(rest)
   elseif kind == 'b' then

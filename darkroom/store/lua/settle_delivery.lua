@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- Record one attempt at a delivery and what follows from it.
+-- Record one attempt at a delivery and what follows from it, for the delivery and for its host.
 -- ARGV: 1 delivery id, 2 lease, 3 'delivered', 'pending', 'exhausted' or 'gone', 4 next attempt in (ms, '' none),
---       5 the attempts so far (JSON)
--- -> 1 done | -1 stale
+--       5 the attempts so far (JSON), 6 what was heard of the host: 'up', 'failed' or '' (it was not asked)
+-- -> {1, 'opened', 'closed' or '' (the host's breaker), how many others may go now} | {-1} stale
 local key, timer = k_delivery(ARGV[1]), 'd:' .. ARGV[1]
-local delivery = fields(key, 'status', 'lease', 'event', 'ttl_ms')
-if delivery.status ~= 'pending' or delivery.lease ~= ARGV[2] then return -1 end
+local d = fields(key, 'status', 'lease', 'event', 'ttl_ms', 'tenant', 'job', 'url')
+if d.status ~= 'pending' or d.lease ~= ARGV[2] then return { -1 } end
 call('HINCRBY', key, 'lease', 1)
 call('HINCRBY', key, 'tries', 1)
 call('HSET', key, 'status', ARGV[3], 'attempts', ARGV[5])
@@ -13,11 +13,10 @@ call('HINCRBY', K_TOTALS, 'delivery_attempts', 1)
 if ARGV[3] == 'pending' then
   call('HSET', key, 'next_ms', int(NOW + tonumber(ARGV[4])))
   due_in(timer, tonumber(ARGV[4]))
-  return 1
+else
+  end_delivery(ARGV[1], d, ARGV[3])
+  if ARGV[3] == 'gone' then call('SET', k_gone(d.tenant, d.url), int(NOW), 'PX', GONE_KEEP_MS) end
 end
-call('HDEL', key, 'next_ms')
-call('ZREM', K_DUE, timer)
-call('HINCRBY', K_TOTALS, 'deliveries_' .. ARGV[3], 1)
-call('PEXPIRE', key, delivery.ttl_ms)
-call('PEXPIRE', k_event(delivery.event), delivery.ttl_ms)
-return 1
+local host = host_of(d.url)
+local change = leave_host(host, ARGV[1], ARGV[6])
+return { 1, change, let_go(host) }

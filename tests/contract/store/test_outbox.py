@@ -122,7 +122,8 @@ async def test_job_lists_its_latest_deliveries_and_all_of_them_are_sent(store: S
         await store.jobs.retry(job_id)
     listed = await store.deliveries.of_job((await store.read(job_id)).job)
     assert len(listed) == 32
-    assert len((await store.sweep()).deliveries) == 40
+    called = len((await store.sweep()).deliveries)
+    assert called + sum(host.waiting for host in await store.deliveries.hosts()) == 40
 
 
 async def test_ids_made_by_scripts_sort_by_time_and_never_repeat(store: Store) -> None:

@@ -1,6 +1,10 @@
 """One API on a real Valkey and a real S3 server for all these tests; each starts with an empty store."""
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -53,6 +57,25 @@ def operator(api: RunningApi) -> Iterator[httpx.Client]:
 @pytest.fixture
 def by_hand(redis_url: str) -> ByHand:
     return ByHand(redis_url)
+
+
+@pytest.fixture
+def run_command(api: RunningApi, tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Give a function that runs `darkroom …` as an operator types it, in an empty directory."""
+
+    def run(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
+        ours = {name: value for name, value in os.environ.items() if not name.startswith(("DARKROOM_", "WAVESPEED_"))}
+        known = {"DARKROOM_PUBLIC_URL": api.url, "DARKROOM_ADMIN_KEYS": f"ops:{OPERATOR}"}
+        return subprocess.run(
+            [sys.executable, "-m", "darkroom.cli", *arguments],
+            cwd=tmp_path,
+            env=ours | known | env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
 
 
 @pytest.fixture

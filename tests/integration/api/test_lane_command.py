@@ -1,10 +1,9 @@
 """`darkroom lane` against a real API, as an operator types it."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,16 +17,9 @@ Lane = Callable[..., Result]
 
 
 @pytest.fixture
-def lane(api: RunningApi, by_hand: ByHand, tmp_path: Path) -> Lane:
+def lane(run_command: Lane, by_hand: ByHand) -> Lane:
     by_hand.open_lane()
-
-    def run(*arguments: str, **env: str) -> Result:
-        ours = {name: value for name, value in os.environ.items() if not name.startswith(("DARKROOM_", "WAVESPEED_"))}
-        known = {"DARKROOM_PUBLIC_URL": api.url, "DARKROOM_ADMIN_KEYS": f"ops:{OPERATOR}"}
-        command = [sys.executable, "-m", "darkroom.cli", "lane", *arguments]
-        return subprocess.run(command, cwd=tmp_path, env=ours | known | env, capture_output=True, text=True, timeout=60)
-
-    return run
+    return partial(run_command, "lane")
 
 
 def test_a_lane_is_paused_listed_and_resumed(lane: Lane) -> None:

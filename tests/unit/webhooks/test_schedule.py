@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from darkroom.webhooks.schedule import next_delay_s
+from darkroom.webhooks.schedule import LEAST_PATIENCE_S, next_delay_s, patience_s
 
 SCHEDULE = (0.0, 5.0, 300.0)
 
@@ -38,3 +38,10 @@ def test_a_shorter_wish_than_the_schedule_does_not_hurry_it() -> None:
 
 def test_a_receiver_can_put_off_the_next_attempt_by_a_day_at_most() -> None:
     assert next_delay_s(SCHEDULE, 1, 1e9, Random(1)) == 86_400.0
+
+
+@pytest.mark.parametrize(("schedule", "patience"), [((0.0, 5.0, 300.0), 335.5), ((0.0, 1.0), LEAST_PATIENCE_S)])
+def test_a_delivery_waits_for_a_failing_host_as_long_as_its_attempts_would_have_taken(
+    schedule: tuple[float, ...], patience: float
+) -> None:
+    assert patience_s(schedule) == pytest.approx(patience)

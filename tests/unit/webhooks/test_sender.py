@@ -111,12 +111,13 @@ async def test_every_2xx_counts_as_delivered(status: str, session: aiohttp.Clien
 async def test_anything_else_counts_as_failed(status: str, session: aiohttp.ClientSession, listen: Listen) -> None:
     result = await _attempt(session, await listen(_saying(status)))
     assert (result.kind, result.status_code) == ("failed", int(status[:3]))
+    assert result.heard == ("failed" if status[:3] in ("429", "500", "503") else "up")
     assert status[:3] in (result.error or "")
 
 
 async def test_410_stops_the_address(session: aiohttp.ClientSession, listen: Listen) -> None:
     result = await _attempt(session, await listen(_saying("410 Gone")))
-    assert (result.kind, result.status_code) == ("gone", 410)
+    assert (result.kind, result.status_code, result.heard) == ("gone", 410, "up")
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
@@ -178,6 +179,7 @@ async def test_a_receiver_that_never_answers_costs_no_more_than_the_timeout(
     result = await _attempt(session, await listen(silent), timeout_s=0.3)
     over.set()
     assert (result.kind, result.status_code, result.error) == ("failed", None, "no answer within 0.3 s")
+    assert result.heard == "failed"
 
 
 async def test_a_2xx_counts_although_its_body_never_ends(session: aiohttp.ClientSession, listen: Listen) -> None:
@@ -250,7 +252,7 @@ async def test_an_address_that_may_not_be_reached_is_a_failure_that_says_so(
     url: str, session: aiohttp.ClientSession
 ) -> None:
     result = await _attempt(session, url)
-    assert (result.kind, result.status_code) == ("failed", None)
+    assert (result.kind, result.status_code, result.heard) == ("failed", None, "")
     assert (result.error or "").startswith("address refused: ")
 
 

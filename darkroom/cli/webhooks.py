@@ -1,0 +1,128 @@
+"""`darkroom webhooks`: what reached nobody and sending it again, hosts that fail, secrets, trying a receiver."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from darkroom.cli.http import api, refused
+from darkroom.cli.lane import PIPED_WIDTH, AsJson, Key, Url
+
+webhooks = typer.Typer(
+    name="webhooks",
+    help="See which webhooks reached nobody and send them again, the secrets they are signed with, and try a receiver.",
+    no_args_is_help=True,
+)
+MOST_SHOWN = 200
+_AGO = re.compile(r"(\d{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+Host = Annotated[str | None, typer.Option(help="Only to this host, with or without its port.")]
+Tenant = Annotated[str | None, typer.Option(help="Operators: only this tenant's.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.add_typer(webhooks)
+
+
+@webhooks.command(epilog="Example: darkroom webhooks failed --since 24h")
+def failed(
+    since: Annotated[str, typer.Option(help="From when on: a time, or how long ago: 30m, 24h, 7d.")] = "7d",
+    host: Host = None,
+    tenant: Tenant = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what reached nobody, the longest ended first (200 at most)."""
+    query = {"since": _moment(since), "host": host, "tenant": tenant, "limit": MOST_SHOWN}
+    page = api(url, key).call("GET", "deliveries", query=query)
+    if as_json:
+        typer.echo(json.dumps(page))
+        return
+    rows = [[row["id"], row["status"], row["type"], row["job_id"], _last(row), row["url"]] for row in page["data"]]
+    _table(["delivery", "status", "type", "job", "last attempt", "url"], rows, "nothing: every webhook was delivered")
+    if page["next_cursor"]:
+        typer.echo(f"… and there may be more; these are the first {MOST_SHOWN}")
+
+
+@webhooks.command(epilog="Example: darkroom webhooks recover --since 2h --host hooks.example.com")
+def recover(
+    since: Annotated[str, typer.Option(help="From when on: a time, or how long ago: 30m, 24h, 7d.")],
+    host: Host = None,
+    tenant: Tenant = None,
+    gone: Annotated[bool, typer.Option("--gone", help="Also those whose receiver has answered 410 Gone.")] = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send everything again that reached nobody since then, each with the same event id."""
+    body = {
+        "since": _moment(since),
+        "host": host,
+        "tenant": tenant,
+        "statuses": ["exhausted", "gone"] if gone else ["exhausted"],
+    }
+    done = api(url, key).call("POST", "deliveries", "recover", body=body)
+    typer.echo(json.dumps(done) if as_json else f"{done['recovered']} sent again")
+
+
+@webhooks.command(epilog="Example: darkroom webhooks redeliver dlv_…")
+def redeliver(
+    delivery: Annotated[str, typer.Argument(help="The delivery's id.")],
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send one delivery again, with the same event id and a fresh schedule."""
+    sent = api(url, key).call("POST", "deliveries", delivery, "redeliver")
+    typer.echo(json.dumps(sent) if as_json else f"{sent['id']} is sent again to {sent['url']}")
+
+
+@webhooks.command(epilog="Example: darkroom webhooks hosts --json")
+def hosts(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """Show the receivers' hosts that fail, and those that deliveries wait for."""
+    found = api(url, key).call("GET", "webhooks", "hosts")["data"]
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    columns = ["host", "breaker", "failing_since", "next_probe_at", "attempts_under_way", "deliveries_waiting"]
+    rows = [[str(row[column] if row[column] is not None else "") for column in columns] for row in found]
+    _table([column.replace("_", " ") for column in columns], rows, "no host fails and nothing waits for one")
+
+
+def _moment(text: str) -> str:
+    """Read a time, or how long ago it is meant."""
+    ago = _AGO.fullmatch(text)
+    try:
+        if ago:
+            moment = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        else:
+            moment = datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise refused("--since: give a time such as 2026-11-25T08:00Z, or 30m, 24h, 7d", code=2) from None
+    return moment.isoformat(timespec="seconds")
+
+
+def _last(delivery: dict[str, Any]) -> str:
+    last = delivery["attempts"][-1] if delivery["attempts"] else None
+    return f"{last['at']}: {last['error']}" if last else "none"
+
+
+def _table(columns: list[str], rows: list[list[str]], nothing: str) -> None:
+    if not rows:
+        typer.echo(nothing)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    console.print(table)

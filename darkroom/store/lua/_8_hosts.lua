@@ -1,0 +1,147 @@
+-- Deliveries and their hosts: so many at once to one host, and none to one that fails but for a probe now and then.
+-- What has to wait for its host leaves the due set and stands in the host's own queue, oldest first; the host's timer
+-- (w:) takes it up again. A delivery that may go counts against its host until the attempt is recorded, so it needs no
+-- life-time: it is pending all that while and has its entry in the due set.
+
+local HOST_AT_ONCE = 32
+local HOST_FAILURES = 5 -- of different deliveries, with no answer between them, open the breaker
+local HOST_COOL_MS = 1000
+local HOST_COOLEST_MS = 30000
+local HOST_KEEP_MS = DAY_MS
+local GONE_KEEP_MS = 7 * DAY_MS
+local OVERDUE_MOST = 100
+
+-- The host and port of a URL, as they stand there.
+local function host_of(url)
+  local authority = url:match('^%a+://([^/?#\\]*)') or ''
+  return authority:match('([^@]*)$'):lower()
+end
+
+-- Whether one more delivery may go; while the breaker is open that is one probe at its time.
+local function host_has_room(host)
+  local breaker = fields(k_host(host), 'until_ms', 'probe')
+  if not breaker.until_ms then return call('SCARD', k_flying(host)) < HOST_AT_ONCE end
+  local probing = breaker.probe and call('SISMEMBER', k_flying(host), breaker.probe) == 1
+  return not probing and NOW >= tonumber(breaker.until_ms)
+end
+
+local function fly(host, id)
+  call('SADD', k_flying(host), id)
+  if call('HEXISTS', k_host(host), 'until_ms') == 1 then call('HSET', k_host(host), 'probe', id) end
+end
+
+-- The host's timer goes off when its next probe may go, if anything waits for that.
+local function set_host_timer(host)
+  local next_ms = call('HGET', k_host(host), 'until_ms')
+  if next_ms and call('ZCARD', k_host_queue(host)) > 0 then due_in('w:' .. host, math.max(0, tonumber(next_ms) - NOW)) end
+end
+
+local function wait_for_host(host, id, first_ms)
+  call('ZREM', K_DUE, 'd:' .. id)
+  call('ZADD', k_host_queue(host), first_ms, id)
+  call('SADD', K_HOSTS, host)
+  set_host_timer(host)
+end
+
+-- Lets go who waits, as far as there is room. -> how many
+local function let_go(host)
+  local gone = 0
+  while host_has_room(host) do
+    local id = call('ZPOPMIN', k_host_queue(host))[1]
+    if not id then break end
+    fly(host, id)
+    due_in('d:' .. id, 0)
+    gone = gone + 1
+  end
+  set_host_timer(host)
+  return gone
+end
+
+-- An attempt is over: `heard` is 'up' (the host answered), 'failed', or '' (it was not asked).
+-- -> 'opened' or 'closed' where that changed the breaker, else ''
+local function leave_host(host, id, heard)
+  local key, change = k_host(host), ''
+  local breaker = fields(key, 'until_ms', 'probe', 'cool_ms', 'last')
+  call('SREM', k_flying(host), id)
+  if heard == 'up' then
+    if breaker.until_ms then change = 'closed' end
+    call('DEL', key)
+  elseif heard == 'failed' and breaker.until_ms then
+    if breaker.probe == id then
+      local cool_ms = math.min(tonumber(breaker.cool_ms) * 2, HOST_COOLEST_MS)
+      call('HSET', key, 'cool_ms', int(cool_ms), 'until_ms', int(NOW + cool_ms))
+    end
+  elseif heard == 'failed' and breaker.last ~= id then
+    call('HSET', key, 'last', id)
+    call('HSETNX', key, 'since_ms', int(NOW))
+    if call('HINCRBY', key, 'failures', 1) >= HOST_FAILURES then
+      change = 'opened'
+      call('HSET', key, 'cool_ms', HOST_COOL_MS, 'until_ms', int(NOW + HOST_COOL_MS))
+      call('SADD', K_HOSTS, host)
+    end
+  end
+  if call('EXISTS', key) == 1 then call('PEXPIRE', key, HOST_KEEP_MS) end
+  return change
+end
+
+-- The job says what became of the newest of its deliveries.
+local function tell_job(id, job_id, status)
+  local deliveries = call('HGET', k_job(job_id), 'deliveries')
+  if deliveries and deliveries:sub(-#id) == id then call('HSET', k_job(job_id), 'webhook_status', status) end
+end
+
+-- Ends a delivery, for the time being or for good. `d`: its fields event, ttl_ms, tenant, job, url.
+local function end_delivery(id, d, status)
+  local key = k_delivery(id)
+  call('HSET', key, 'status', status, 'settled_ms', int(NOW))
+  call('HDEL', key, 'next_ms')
+  call('ZREM', K_DUE, 'd:' .. id)
+  call('HINCRBY', K_TOTALS, 'deliveries_' .. status, 1)
+  call('PEXPIRE', key, d.ttl_ms)
+  call('PEXPIRE', k_event(d.event), d.ttl_ms)
+  tell_job(id, d.job, status)
+  if status == 'delivered' then return end
+  local undelivered = k_undelivered(d.tenant)
+  call('ZREMRANGEBYSCORE', undelivered, '-inf', int(NOW - tonumber(d.ttl_ms)))
+  call('ZADD', undelivered, int(NOW), id)
+  if call('PTTL', undelivered) < tonumber(d.ttl_ms) then call('PEXPIRE', undelivered, d.ttl_ms) end
+end
+
+-- Ends a delivery without an attempt, and says why in its log.
+local function give_up_delivery(id, status, why)
+  local key = k_delivery(id)
+  local d = fields(key, 'status', 'event', 'ttl_ms', 'tenant', 'job', 'attempts')
+  if d.status ~= 'pending' then return end
+  local before = (d.attempts or '[]'):sub(1, -2)
+  local entry = cjson.encode({ at_ms = NOW, status_code = cjson.null, duration_ms = 0, error = why })
+  call('HSET', key, 'attempts', before .. (before == '[' and '' or ',') .. entry .. ']')
+  call('HINCRBY', key, 'lease', 1)
+  end_delivery(id, d, status)
+end
+
+-- Who has waited for a failing host until its schedule's time was over.
+local function exhaust_overdue(host, patience_ms)
+  if call('HEXISTS', k_host(host), 'until_ms') == 0 then return end
+  local overdue = call('ZRANGEBYSCORE', k_host_queue(host), '-inf', int(NOW - patience_ms), 'LIMIT', 0, OVERDUE_MOST)
+  for _, id in ipairs(overdue) do
+    call('ZREM', k_host_queue(host), id)
+    give_up_delivery(id, 'exhausted', 'not attempted: the host fails every attempt, and the time of the schedule is over')
+  end
+  if #overdue == OVERDUE_MOST then due_in('w:' .. host, 0) end
+end
+
+-- Whether a delivery that is due may be attempted now. If not, it waits for its host, or its URL wants nothing any more.
+local function may_fly(id, d)
+  local host = host_of(d.url)
+  if call('SISMEMBER', k_flying(host), id) == 1 then return true end
+  if call('EXISTS', k_gone(d.tenant, d.url)) == 1 then
+    give_up_delivery(id, 'gone', 'not attempted: the receiver has answered 410 Gone')
+    return false
+  end
+  if host_has_room(host) then
+    fly(host, id)
+    return true
+  end
+  wait_for_host(host, id, d.first_ms or int(NOW))
+  return false
+end
