@@ -40,6 +40,7 @@ CODES: dict[str, tuple[int, str]] = {
     "job_canceled": (409, "The job was canceled"),
     "prediction_mismatch": (409, "The prediction is another request's"),
     "prediction_owned": (409, "The prediction belongs to another job"),
+    "too_many_secrets": (409, "Too many secrets sign already"),
     "submit_unconfirmed": (409, "The last submit is not settled"),
     "idempotency_result_gone": (409, "The first job of this Idempotency-Key is gone"),
     "body_too_large": (413, "The body is too large"),

@@ -75,6 +75,33 @@ class Recovered(BaseModel):
     recovered: int = Field(description="Deliveries that are sent again")
 
 
+class NewWebhookSecret(BaseModel):
+    """A secret just made, told this once."""
+
+    id: str = Field(examples=["sec_01J…"])
+    secret: str = Field(examples=["whsec_…"])
+    created_at: str
+    expires_at: str | None
+
+
+class WebhookSecret(BaseModel):
+    """A secret that signs."""
+
+    id: str
+    hint: str = Field(description="Its last four characters", examples=["whsec_…Q2w="])
+    created_at: str
+    expires_at: str | None = Field(description="Until when it signs; null: until it is replaced or revoked")
+
+
+class WebhookSecretList(BaseModel):
+    """What signs a tenant's webhooks, newest first."""
+
+    data: list[WebhookSecret]
+    operator_secret_until: str | None = Field(
+        description="Until when the operator's secret signs too; null: not, or always where there is no other"
+    )
+
+
 class WebhookHost(BaseModel):
     """A receiver's host that fails, or that deliveries wait for."""
 
@@ -199,6 +226,18 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
     content = {"application/json": {"schema": model.model_json_schema()}}
     return {"requestBody": {"required": True, "content": content}}
 
+
+OF_TENANT: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "tenant",
+            "in": "query",
+            "required": False,
+            "description": "Operators: whose; required with their key.",
+            "schema": {"type": "string"},
+        }
+    ]
+}
 
 EVENT_STREAM: dict[int | str, dict[str, Any]] = {
     200: {

@@ -16,6 +16,7 @@ from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
 from darkroom.store.room import Room, StoreFullError
 from darkroom.store.undelivered import UndeliveredStore
+from darkroom.store.webhook_secrets import WebhookSecrets
 from darkroom.upstream.client import UpstreamClient
 from darkroom.webhooks.policy import webhook_policy
 
@@ -38,6 +39,7 @@ class Services:
     jobs: JobStore = field(init=False)
     deliveries: DeliveryStore = field(init=False)
     undelivered: UndeliveredStore = field(init=False)
+    webhook_secrets: WebhookSecrets = field(init=False)
     lanes: LaneStore = field(init=False)
     webhook_policy: AddressPolicy = field(init=False)
 
@@ -46,6 +48,7 @@ class Services:
         self.jobs = JobStore(self.redis, job_ttl_s=self.settings.redis.job_ttl_s)
         self.deliveries = DeliveryStore(self.redis)
         self.undelivered = UndeliveredStore(self.redis)
+        self.webhook_secrets = WebhookSecrets(self.redis)
         self.lanes = LaneStore(self.redis)
         self.webhook_policy = webhook_policy(self.settings.webhooks)
 

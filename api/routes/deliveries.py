@@ -120,30 +120,6 @@ async def redeliver(request: Request, delivery_id: str) -> Response:
     return JSONAnswer(delivery_view(delivery_id, renewed or delivery), 202)
 
 
-@router.get(
-    "/v1/webhooks/hosts",
-    response_model=schemas.WebhookHosts,
-    summary="Receivers that fail or lag",
-    responses=schemas.problems(401, 403, 503),
-)
-async def get_hosts(request: Request) -> Response:
-    """Operators: list the hosts that fail, and those that deliveries wait for."""
-    caller_of(request).require_admin()
-    hosts = await services_of(request).deliveries.hosts()
-    rows = [
-        {
-            "host": state.host,
-            "breaker": state.breaker,
-            "failing_since": iso(state.failing_since_ms),
-            "next_probe_at": iso(state.next_probe_ms),
-            "attempts_under_way": state.flying,
-            "deliveries_waiting": state.waiting,
-        }
-        for state in hosts
-    ]
-    return JSONAnswer({"data": rows})
-
-
 def delivery_view(delivery_id: str, delivery: dict[str, str]) -> dict[str, Any]:
     """Show a delivery's record."""
     return {

@@ -12,13 +12,12 @@ from api.answers import JSONAnswer, job_answer, job_body, owned_job
 from api.auth import caller_of
 from api.body import parse_job, read_body, require_json
 from api.listing import LISTING_PARAMETERS, parse_listing
-from api.problems import Problem, invalid, not_found
+from api.problems import Problem, not_found
 from api.query import refuse_unknown
-from api.services import Services, services_of
-from api.validation import FieldError
+from api.services import services_of
+from api.webhook_urls import require_allowed
 from darkroom.checkpoints import Checkpoint, reach
-from darkroom.jobs import Job, JobRequest, JobStatus
-from darkroom.network.guard import AddressRefusedError, check_url
+from darkroom.jobs import Job, JobStatus
 from darkroom.store.connection import UNAVAILABLE
 from darkroom.store.listing import list_jobs
 from darkroom.store.records import JobRecord
@@ -43,7 +42,7 @@ async def post_job(request: Request) -> Response:
     key = _idempotency_key(request)
     require_json(request)
     job = parse_job(await read_body(request))
-    _check_webhook(services, job)
+    require_allowed(services, job.webhook, ("body", "webhook"))
     service = services.settings.service
     services.require_room()
     reach(Checkpoint.API_BEFORE_ENQUEUE)
@@ -147,15 +146,6 @@ def _idempotency_key(request: Request) -> str | None:
     if len(values) > 1 or not _VISIBLE_ASCII.fullmatch(values[0]):
         raise Problem("invalid_idempotency_key", "send one key of 1 to 255 visible ASCII characters, without blanks")
     return values[0]
-
-
-def _check_webhook(services: Services, job: JobRequest) -> None:
-    if job.webhook is None:
-        return
-    try:
-        check_url(job.webhook.url, services.webhook_policy)
-    except AddressRefusedError as error:
-        raise invalid([FieldError(("body", "webhook", "url"), error.reason)]) from None
 
 
 def _gone(*, replayed: bool) -> Problem:

@@ -11,6 +11,7 @@ EXIT_REFUSED = 1
 """The API can't be reached or says no; a wrong command line or setting is 2."""
 
 TIMEOUT_S = 30.0
+NO_CONTENT = 204
 
 
 class Api:
@@ -21,9 +22,9 @@ class Api:
         self._key = key
 
     def call(self, method: str, *path: str, body: Any = None, query: dict[str, Any] | None = None) -> Any:
-        """Make one call under /v1 and give its JSON; `path` is the parts of the path, unquoted.
+        """Make one call under /v1 and give its JSON (None where the answer has none).
 
-        What is None in `query` is left out.
+        `path` is the parts of the path, unquoted; what is None in `query` is left out.
 
         Raises:
             typer.Exit: it failed, and one line has said why.
@@ -40,7 +41,7 @@ class Api:
         except httpx.TransportError as error:
             raise refused(f"no answer from the API at {self.url} ({type(error).__name__}); is it running?") from None
         said = _json(answer)
-        if answer.is_success and said is not None:
+        if answer.is_success and (said is not None or answer.status_code == NO_CONTENT):
             return said
         problem = said if isinstance(said, dict) else {}
         detail = problem.get("detail") or problem.get("title") or "no answer that this command understands"

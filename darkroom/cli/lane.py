@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from darkroom.cli.http import Api, api, refused
+from darkroom.cli.tables import print_table
 
 CONFIGURED = "configured"
-PIPED_WIDTH = 200
 
 lane = typer.Typer(
     name="lane",
@@ -40,24 +40,20 @@ def list_lanes(url: Url = None, key: Key = None, as_json: AsJson = False) -> Non
     if as_json:
         typer.echo(json.dumps(lanes))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("lane", "state", "images/min", "concurrency", "in flight", "last minute", "tried again", box=None)
+    rows = []
     for found in lanes:
         limits, configured = found["limits"], found["configured_limits"]
-        table.add_row(
-            found["name"],
-            _state(found),
-            *(_limit(limits[name], configured[name]) for name in ("images_per_minute", "max_concurrency")),
-            str(found["in_flight"]),
-            str(found["images_last_minute"]),
-            found["resumes_at"] or "",
+        rows.append(
+            [
+                found["name"],
+                _state(found),
+                *(_limit(limits[name], configured[name]) for name in ("images_per_minute", "max_concurrency")),
+                str(found["in_flight"]),
+                str(found["images_last_minute"]),
+                found["resumes_at"] or "",
+            ]
         )
-    console = Console()
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
-    console.print(table)
+    print_table(["lane", "state", "images/min", "concurrency", "in flight", "last minute", "tried again"], rows)
 
 
 @lane.command(epilog="Example: darkroom lane pause default")

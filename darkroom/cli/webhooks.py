@@ -8,13 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from darkroom.cli.http import api, refused
-from darkroom.cli.lane import PIPED_WIDTH, AsJson, Key, Url
+from darkroom.cli.lane import AsJson, Key, Url
+from darkroom.cli.tables import print_table
+from darkroom.cli.webhook_secrets import default, secrets
 
 webhooks = typer.Typer(
     name="webhooks",
     help="See which webhooks reached nobody and send them again, the secrets they are signed with, and try a receiver.",
     no_args_is_help=True,
 )
+webhooks.add_typer(secrets)
+webhooks.add_typer(default)
+
 MOST_SHOWN = 200
 _AGO = re.compile(r"(\d{1,6})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -44,7 +49,8 @@ def failed(
         typer.echo(json.dumps(page))
         return
     rows = [[row["id"], row["status"], row["type"], row["job_id"], _last(row), row["url"]] for row in page["data"]]
-    _table(["delivery", "status", "type", "job", "last attempt", "url"], rows, "nothing: every webhook was delivered")
+    columns = ["delivery", "status", "type", "job", "last attempt", "url"]
+    print_table(columns, rows, nothing="nothing: every webhook was delivered")
     if page["next_cursor"]:
         typer.echo(f"… and there may be more; these are the first {MOST_SHOWN}")
 
@@ -91,7 +97,8 @@ def hosts(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
         return
     columns = ["host", "breaker", "failing_since", "next_probe_at", "attempts_under_way", "deliveries_waiting"]
     rows = [[str(row[column] if row[column] is not None else "") for column in columns] for row in found]
-    _table([column.replace("_", " ") for column in columns], rows, "no host fails and nothing waits for one")
+    titles = [column.replace("_", " ") for column in columns]
+    print_table(titles, rows, nothing="no host fails and nothing waits for one")
 
 
 def _moment(text: str) -> str:
@@ -110,19 +117,3 @@ def _moment(text: str) -> str:
 def _last(delivery: dict[str, Any]) -> str:
     last = delivery["attempts"][-1] if delivery["attempts"] else None
     return f"{last['at']}: {last['error']}" if last else "none"
-
-
-def _table(columns: list[str], rows: list[list[str]], nothing: str) -> None:
-    if not rows:
-        typer.echo(nothing)
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, box=None)
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    if not console.is_terminal:
-        console.width = PIPED_WIDTH
-    console.print(table)

@@ -1,7 +1,8 @@
 """The outbox as its owners and the `notify` stage see it."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
@@ -22,6 +23,12 @@ class ClaimedDelivery:
     now_ms: int
     delivery: dict[str, str]
     event: dict[str, str]
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    operators_sign: bool = True
+
+    def signed_with(self, operators: Sequence[str]) -> list[str]:
+        """Give what signs it: the tenant's own secrets, newest first, then the operator's where they (still) do."""
+        return [*self.secrets, *(operators if self.operators_sign else ())]
 
     @property
     def attempts(self) -> list[dict[str, Any]]:
@@ -65,7 +72,16 @@ class DeliveryStore:
         reply = await self.scripts.call("claim_delivery", delivery_id, lease, lease_ms)
         if int(reply[0]) != 1:
             return None
-        return ClaimedDelivery(delivery_id, str(reply[1]), int(reply[2]), pairs(reply[3]), pairs(reply[4]))
+        _, taken, now_ms, delivery, event, secrets, operators_sign = reply
+        return ClaimedDelivery(
+            delivery_id,
+            str(taken),
+            int(now_ms),
+            pairs(delivery),
+            pairs(event),
+            tuple(secrets),
+            bool(operators_sign),
+        )
 
     async def settle(
         self,

@@ -169,6 +169,19 @@ def undelivered(tenant: str) -> str:
     return f"{ROOT}undelivered:{tenant}"
 
 
+def secrets(tenant: str) -> str:
+    """Hash: a tenant's own webhook secrets by id (JSON `secret`, `created_ms`, `until_ms`), and `operator_until_ms`.
+
+    Permanent; where every member was replaced and ends, it lives as long as the last of them. Gone when empty.
+    """
+    return f"{ROOT}secrets:{tenant}"
+
+
+def webhook(tenant: str) -> str:
+    """String: whom to tell of a tenant's jobs that have no webhook of their own (JSON `url`, `events`). Permanent."""
+    return f"{ROOT}webhook:{tenant}"
+
+
 def batch(batch_id: str) -> str:
     """Hash: a batch. Lives as long as its jobs.
 

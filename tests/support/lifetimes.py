@@ -86,6 +86,10 @@ def _host(_: Cell, rest: str, mortal: bool) -> Iterator[str]:
         yield "has a life-time although deliveries are in it, or none although it is a memory of failures"
 
 
+def _kept(_: Cell, __: str, ___: bool) -> Iterator[str]:
+    yield from ()  # a tenant's settings stay until somebody takes them away; secrets that were replaced end
+
+
 RULES: dict[str, Callable[[Cell, str, bool], Iterator[str]]] = {
     "job": _job,
     "attempt": _attempt,
@@ -98,5 +102,7 @@ RULES: dict[str, Callable[[Cell, str, bool], Iterator[str]]] = {
     "lane": _lane,
     "batch": _batch,
     "host": _host,
+    "webhook": _kept,
+    "secrets": _kept,
 }
 """By the kind of key (the first part of its name)."""

@@ -44,7 +44,7 @@ async def notify(ctx: Context, due: DueDelivery) -> None:
 
 
 async def _attempt(ctx: Context, claimed: ClaimedDelivery) -> AttemptResult:
-    secrets = ctx.settings.webhooks.secrets
+    secrets = claimed.signed_with(ctx.settings.webhooks.secrets)
     if not secrets:
         return AttemptResult("failed", None, 0, "no secret to sign with: set DARKROOM_WEBHOOK_SECRET", heard="")
     await ctx.bucket.renew_credentials()

@@ -25,6 +25,8 @@ local function k_flying(host) return ROOT .. 'host:' .. host .. ':flying' end
 local function k_host_queue(host) return ROOT .. 'host:' .. host .. ':queue' end
 local function k_gone(tenant, url) return ROOT .. 'gone:' .. tenant .. ':' .. url end
 local function k_undelivered(tenant) return ROOT .. 'undelivered:' .. tenant end
+local function k_secrets(tenant) return ROOT .. 'secrets:' .. tenant end
+local function k_webhook(tenant) return ROOT .. 'webhook:' .. tenant end
 local function k_batch(id) return ROOT .. 'batch:' .. id end
 local function k_usage(tenant, day) return ROOT .. 'usage:' .. tenant .. ':' .. day end
 local K_DUE = ROOT .. 'due'

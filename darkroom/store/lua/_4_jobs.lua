@@ -63,10 +63,18 @@ local function wants(webhook, kind)
   return false
 end
 
+-- Whom to tell of a job: its own webhook, or else its tenant's default one.
+local function webhook_of(job)
+  local own = cjson.decode(call('HGET', k_job(job.id), 'request')).webhook
+  if type(own) == 'table' then return own end
+  local default = call('GET', k_webhook(job.tenant))
+  return default and cjson.decode(default)
+end
+
 -- Writes the event and its delivery beside the status they tell of: at least once begins here.
 local function emit(job, kind)
-  local webhook = cjson.decode(call('HGET', k_job(job.id), 'request')).webhook
-  if type(webhook) ~= 'table' or not wants(webhook, kind) then return end
+  local webhook = webhook_of(job)
+  if not webhook or not wants(webhook, kind) then return end
   local event_id, delivery_id = new_id('evt'), new_id('dlv')
   call('HSET', k_job(job.id), 'webhook_status', 'pending')
   call('HSET', k_event(event_id), 'v', SCHEMA, 'type', kind, 'at_ms', int(NOW), 'job', job.id, 'tenant', job.tenant,

@@ -5,10 +5,11 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from darkroom.webhooks.payload import MOST_BYTES
-from tests.support.fleet import ADMIN_KEY, Fleet
-from tests.support.receiver import Receiver
+from tests.support.fleet import ADMIN_KEY, WEBHOOK_SECRET, Fleet
+from tests.support.receiver import Received, Receiver
 from tests.support.silent import Silent
 from tests.support.waiting import wait_until
 
@@ -169,3 +170,47 @@ def test_a_payload_is_under_20_kb_and_names_what_was_cut(make_fleet: MakeFleet) 
     assert told.event["truncated"][:3] == ["request.prompt", "request.metadata", "metadata values"]
     assert len(told.event["data"]["outputs"]) == 15
     assert told.event["data"]["links"] == fleet.job(job_id)["links"]
+
+
+def test_a_tenants_secrets_sign_together_through_an_overlap_and_alone_after_it(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet()
+    fleet.start_worker()
+    fleet.start_api()
+    pause(fleet)
+
+    def signers(*secrets: str) -> list[bool]:
+        """Tell of a job, and say of each secret whether it has signed that."""
+        (job_id,) = end(fleet, fleet.receiver.url)
+        (told,) = wait_until(lambda: fleet.receiver.of_job(job_id), what="the webhook")
+        return [verifies(secret, told) for secret in secrets]
+
+    assert signers(WEBHOOK_SECRET) == [True]
+    first = fleet.client.post("/v1/webhooks/secrets").json()["secret"]
+    assert signers(first, WEBHOOK_SECRET) == [True, True]
+    second = fleet.client.post("/v1/webhooks/secrets", json={"overlap_seconds": 600}).json()["secret"]
+    assert signers(second, first, WEBHOOK_SECRET) == [True, True, True]
+    third = fleet.client.post("/v1/webhooks/secrets", json={"overlap_seconds": 0}).json()["secret"]
+    assert signers(third, second, first, WEBHOOK_SECRET) == [True, False, False, False]
+    for secret in fleet.client.get("/v1/webhooks/secrets").json()["data"]:
+        assert fleet.client.delete(f"/v1/webhooks/secrets/{secret['id']}").status_code == 204
+    assert signers(third, WEBHOOK_SECRET) == [False, True]
+
+
+def verifies(secret: str, told: Received) -> bool:
+    """Whether the public library takes it with that secret."""
+    try:
+        Webhook(secret).verify(told.body, told.headers)
+    except WebhookVerificationError:
+        return False
+    return True
+
+
+def test_jobs_that_name_nobody_are_told_to_the_default_webhook(make_fleet: MakeFleet) -> None:
+    fleet = make_fleet()
+    fleet.start_worker()
+    fleet.start_api()
+    assert fleet.client.put("/v1/webhooks/default", json={"url": fleet.receiver.url}).status_code == 200
+    job_id = fleet.submit()
+    (told,) = wait_until(lambda: fleet.receiver.of_job(job_id), what="the webhook")
+    assert told.event["type"] == "job.completed"
+    assert fleet.job(job_id)["request"]["webhook"] is None

@@ -15,6 +15,7 @@ from darkroom.store.attempts import AttemptStore, Ticket
 from darkroom.store.deliveries import ClaimedDelivery, DeliveryStore
 from darkroom.store.jobs import JobStore
 from darkroom.store.scripts import FOLDERS, sources
+from darkroom.store.webhook_secrets import WebhookSecrets
 
 FILES = {path.stem: path.read_text() for folder in FOLDERS for path in sorted(folder.glob("[a-z]*.lua"))}
 MAY_BE_REFUSED_WHEN_FULL = {"enqueue", "retry", "redeliver", "admit"}
@@ -41,6 +42,7 @@ CALLERS: dict[str, Callable[[Redis], Awaitable[Any]]] = {
     "resumed": lambda r: AttemptStore(r).resumed(T),
     "redeliver": lambda r: DeliveryStore(r).redeliver("dlv_1"),
     "retry": lambda r: JobStore(r).retry("job_1"),
+    "rotate_secret": lambda r: WebhookSecrets(r).rotate("a", overlap_s=1),
     "save_output": lambda r: AttemptStore(r).save_output(T, 0, "{}"),
     "settle_delivery": lambda r: DeliveryStore(r).settle(CLAIMED, "gone", next_in_ms=None, attempts=[]),
     "store_later": lambda r: AttemptStore(r).store_later(T, delay_ms=1, message=""),

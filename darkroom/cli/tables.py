@@ -1,0 +1,24 @@
+"""How the commands print tables: for people on a terminal, and unwrapped into a pipe."""
+
+from collections.abc import Sequence
+
+import typer
+
+PIPED_WIDTH = 200
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, nothing: str = "") -> None:
+    """Print rows under their columns; `nothing` is said where there are none."""
+    if not rows and nothing:
+        typer.echo(nothing)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    console.print(table)
