@@ -19,7 +19,19 @@ from api import errors, openapi
 from api.auth import Authentication, Keyring
 from api.envelope import Envelope
 from api.readiness import Readiness
-from api.routes import deliveries, events, health, jobs, lanes, outputs, resolve, status, usage, webhooks
+from api.routes import (
+    callbacks,
+    deliveries,
+    events,
+    health,
+    jobs,
+    lanes,
+    outputs,
+    resolve,
+    status,
+    usage,
+    webhooks,
+)
 from api.services import Services
 from api.shutdown import on_stop_signal
 from api.wake import Waker
@@ -39,7 +51,7 @@ from darkroom.upstream.session import make_session
 
 BUDGET_RETRY_S = 1.0
 log = get_logger(__name__)
-ROUTERS = (jobs, resolve, events, deliveries, webhooks, outputs, usage, lanes, status, health)
+ROUTERS = (jobs, resolve, events, deliveries, webhooks, outputs, usage, lanes, status, callbacks, health)
 UPSTREAM_CONNECTIONS = 8
 
 

@@ -32,6 +32,7 @@ CODES: dict[str, tuple[int, str]] = {
     "bad_request": (400, "The request can't be read"),
     "unauthorized": (401, "A valid API key is needed"),
     "operators_only": (403, "This needs an operator's key"),
+    "invalid_signature": (403, "Upstream has not signed this just now"),
     "not_found": (404, "There is no such thing"),
     "method_not_allowed": (405, "The method is not allowed here"),
     "already_finished": (409, "The job has finished"),

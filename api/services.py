@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fastapi import Request
 from redis.asyncio import Redis
 
+from api.callbacks import Callbacks
 from api.readiness import Readiness
 from api.wake import Waker
 from api.watcher import Watcher
@@ -12,6 +13,7 @@ from darkroom.line.lanes import LaneStore
 from darkroom.network import AddressPolicy
 from darkroom.settings import Settings
 from darkroom.storage.bucket import Bucket
+from darkroom.store.callbacks import CallbackStore
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
 from darkroom.store.room import Room, StoreFullError
@@ -42,6 +44,7 @@ class Services:
     webhook_secrets: WebhookSecrets = field(init=False)
     lanes: LaneStore = field(init=False)
     webhook_policy: AddressPolicy = field(init=False)
+    callbacks: Callbacks = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the typed calls over the one connection pool."""
@@ -51,6 +54,7 @@ class Services:
         self.webhook_secrets = WebhookSecrets(self.redis)
         self.lanes = LaneStore(self.redis)
         self.webhook_policy = webhook_policy(self.settings.webhooks)
+        self.callbacks = Callbacks(CallbackStore(self.redis), self.upstream)
 
     def require_room(self) -> None:
         """Let nothing new in where what is under way needs the rest of the memory.

@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from darkroom.store.attempts import Ticket
+from darkroom.store.attempts import Callback, Ticket
 from darkroom.store.scripts import Scripts
 
 RESCHEDULE_CHUNK = 100
@@ -24,7 +24,7 @@ class DueAttempt:
 
     `asked`: a retry asks whether upstream still has what it had called failed or unknown. `missing_ms`: since when
     upstream answers that it does not know the prediction (None: it did when last asked). `key`: fingerprint of the key
-    that it was sent with.
+    that it was sent with. `called_ms`: when upstream called back about it (None: it has not).
     """
 
     ticket: Ticket
@@ -39,6 +39,8 @@ class DueAttempt:
     asked: bool = False
     missing_ms: int | None = None
     key: str = ""
+    callback: Callback = ""
+    called_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,8 @@ def _sort_in(due: Due, entry: list[Any]) -> None:
                     asked=entry[12] == "1",
                     missing_ms=int(entry[13]) if entry[13] else None,
                     key=entry[14],
+                    callback=entry[15],
+                    called_ms=int(entry[16]) if entry[16] else None,
                 )
             )
         case "d":

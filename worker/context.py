@@ -18,6 +18,7 @@ from darkroom.network import guarded_session
 from darkroom.settings import Settings
 from darkroom.storage.bucket import Bucket, bucket_session
 from darkroom.store.attempts import AttemptStore, Ticket
+from darkroom.store.callbacks import CallbackStore
 from darkroom.store.connection import connect
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.room import Room
@@ -27,6 +28,7 @@ from darkroom.timers import Timers
 from darkroom.upstream.client import UpstreamClient
 from darkroom.upstream.session import make_session
 from darkroom.webhooks.policy import webhook_policy
+from worker.callbacks import Callbacks
 from worker.leases import Leases
 from worker.outputs import OutputSession
 from worker.publisher import Publisher
@@ -80,6 +82,7 @@ class Context:
     publisher: Publisher
     leases: Leases
     room: Room
+    callbacks: Callbacks
     lane: str = DEFAULT_LANE
     clock: ServerClock = field(default_factory=ServerClock)
     copies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COPIES_AT_ONCE))
@@ -141,6 +144,7 @@ async def open_context(settings: Settings, app: Celery) -> Context:
         publisher=Publisher(app),
         leases=Leases(timers),
         room=Room(redis),
+        callbacks=Callbacks(settings, CallbackStore(redis)),
         clock=clock,
     )
     await lanes.configure(

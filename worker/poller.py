@@ -59,13 +59,14 @@ class Poller:
         )
         self._patience_ms = int(patience_s(ctx.settings.webhooks.retry_schedule_s) * 1000)
         self._looked = Batcher[Looked]("looked", self._apply, most=200)
-        self._looking: dict[str, asyncio.Task[None]] = {}
+        self._looking: dict[Ticket, asyncio.Task[None]] = {}
         self._probing: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._wake = asyncio.Event()
         self._next_dispatch_ms = 0
         self._reconciler = Reconciler(ctx)
         self._leasing = True
+        self._doubts_callbacks = False
 
     def wake(self) -> None:
         """Sweep at once: something became due by what this process just did."""
@@ -133,6 +134,7 @@ class Poller:
 
     def _start(self, due: Due) -> None:
         """Start what goes on by itself; nothing here waits or fails, so that no entry suffers for another."""
+        self._watch_callbacks(due)
         for entry in due.attempts:
             if entry.state == "generating":
                 self._start_look(entry)
@@ -145,6 +147,14 @@ class Poller:
         unconfirmed = [entry for entry in due.attempts if entry.state == "unconfirmed"]
         if unconfirmed:
             self._reconciler.start(unconfirmed)
+
+    def _watch_callbacks(self, due: Due) -> None:
+        """Say when upstream's callbacks stop coming, which makes looks frequent again, and when they are back."""
+        for entry in due.attempts:
+            if entry.callback and (entry.callback == "doubted") != self._doubts_callbacks:
+                self._doubts_callbacks = entry.callback == "doubted"
+                say = log.warning if self._doubts_callbacks else log.info
+                say("callbacks.missing" if self._doubts_callbacks else "callbacks.back", lane=entry.lane)
 
     async def _move_all(self, due: Due) -> None:
         """Make the moves that are due themselves; all are tried before a failed one raises."""
@@ -189,12 +199,13 @@ class Poller:
             log.exception("probe.crashed", lane=lane)
 
     def _start_look(self, entry: DueAttempt) -> None:
-        member = entry.ticket.due_member
-        if member in self._looking or not self._leasing:
+        """Look beside the sweeps; one that a callback has made stale holds up no newer one."""
+        ticket = entry.ticket
+        if ticket in self._looking or not self._leasing:
             return
         task = asyncio.create_task(self._look(entry))
-        self._looking[member] = task
-        task.add_done_callback(lambda _: self._looking.pop(member, None))
+        self._looking[ticket] = task
+        task.add_done_callback(lambda _: self._looking.pop(ticket, None))
 
     async def _look(self, entry: DueAttempt) -> None:
         async with self._slots:

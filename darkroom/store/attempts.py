@@ -7,6 +7,7 @@ lease can neither finish nor restart anything; it is told `STALE` and stops.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
 
 import orjson
 from redis.asyncio import Redis
@@ -15,6 +16,9 @@ from darkroom.jobs import JobError, JobRequest
 from darkroom.store import keys
 from darkroom.store.records import JobRecord, pairs
 from darkroom.store.scripts import Scripts
+
+Callback = Literal["", "awaited", "doubted"]
+"""Whether upstream is still to call back about an attempt; `doubted`: the lane's last callbacks did not come."""
 
 
 class Moved(IntEnum):
@@ -74,10 +78,11 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A send that is written down and may be made now, once."""
+    """A send that is written down and may be made now, once; `callback` says whether upstream is to call back."""
 
     send: int
     request: JobRequest
+    callback: Callback = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +113,26 @@ class AttemptStore:
         self.scripts = Scripts.shared(redis)
 
     async def begin_submit(
-        self, ticket: Ticket, *, lease_ms: int, sync_lease_ms: int, key: str, mark: str = ""
+        self,
+        ticket: Ticket,
+        *,
+        lease_ms: int,
+        sync_lease_ms: int,
+        key: str,
+        mark: str = "",
+        calls_back: bool = False,
     ) -> Intent | None:
         """Write the intent to send down; None: stale, or the lane paused and the job is back in its place.
 
         With a `mark` of its own the caller may repeat the call after a lost answer, and learns of its own intent.
+        `calls_back`: upstream is to call back, where the request allows that; the intent says whether it does.
         """
-        reply = await self.scripts.call("begin_submit", *ticket.key, lease_ms, key, sync_lease_ms, mark)
+        reply = await self.scripts.call(
+            "begin_submit", *ticket.key, lease_ms, key, sync_lease_ms, mark, "1" if calls_back else ""
+        )
         if int(reply[0]) != Moved.DONE:
             return None
-        return Intent(int(reply[1]), JobRequest.model_validate(orjson.loads(reply[2])))
+        return Intent(int(reply[1]), JobRequest.model_validate(orjson.loads(reply[2])), reply[3])
 
     async def accepted(
         self, ticket: Ticket, *, send: int, prediction_id: str, look_in_ms: int, adopted: bool = False

@@ -55,9 +55,12 @@ WORKERS = ROOT + "workers"
 PROGRESS = ROOT + "progress"
 """Hash: since when (ms, server time) each stage is called for and has begun nothing. Permanent."""
 
+CALLBACK_KEY = ROOT + "callback_key"
+"""String: what the tokens of upstream's callbacks are made with, a secret. Only Python reads it. Permanent."""
+
 PERMANENT = frozenset(
     {DUE, TURNS, LEFT, DEPTH, CLOCK, SEQ, IDS, LANES, TENANTS, TOTALS, WORKERS, PROGRESS, CAPS, HELD, HELD_BATCHES}
-    | {HOSTS}
+    | {HOSTS, CALLBACK_KEY}
 )
 """Keys without a life-time of their own, beside those of live jobs, the line, indexes, lanes and pending deliveries."""
 

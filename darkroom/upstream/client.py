@@ -82,7 +82,8 @@ class UpstreamClient:
         unknown.
         """
         path = f"/api/v3/{MODEL}"
-        if callback_url is not None and not submission.enable_base64_output:
+        calls_back = callback_url is not None and not submission.enable_base64_output
+        if callback_url is not None and calls_back:
             path += f"?webhook={quote(callback_url, safe='')}"
         await notice_closed_connections()
         if self._calls.is_closed:
@@ -98,7 +99,8 @@ class UpstreamClient:
             if never_left(error):
                 return NeverLeft(describe(error), held_up=was_held_up(error))
             return Unknown(describe(error), None, sent_at, datetime.now(UTC))
-        return submit_outcome(answer, submission, sent_at=sent_at, ended_at=datetime.now(UTC))
+        ended_at = datetime.now(UTC)
+        return submit_outcome(answer, submission, sent_at=sent_at, ended_at=ended_at, calls_back=calls_back)
 
     async def look(self, prediction_id: str) -> LookOutcome:
         """GET the result once; base64 outputs are checked and dropped while they arrive."""

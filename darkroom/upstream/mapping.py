@@ -13,6 +13,7 @@ from darkroom.jobs import ErrorCode
 from darkroom.upstream.base64_text import EncodedOutput
 from darkroom.upstream.outcomes import (
     Accepted,
+    CallbackRefused,
     Completed,
     ErrorKind,
     Failed,
@@ -30,7 +31,7 @@ from darkroom.upstream.outcomes import (
     UpstreamError,
 )
 from darkroom.upstream.reading import Document
-from darkroom.upstream.text import clean_text, said, tells_of_balance, without_echo, without_words_of
+from darkroom.upstream.text import clean_text, said, tells_of_balance, tells_of_callback, without_echo, without_words_of
 from darkroom.upstream.wire import parse_prediction, whole_number
 
 TASK_CODES: dict[int, tuple[ErrorCode, ErrorKind]] = {
@@ -113,8 +114,10 @@ class Answer:
         return found
 
 
-def submit_outcome(answer: Answer, submission: Submission, *, sent_at: datetime, ended_at: datetime) -> SubmitOutcome:
-    """Say what a submit's answer means.
+def submit_outcome(
+    answer: Answer, submission: Submission, *, sent_at: datetime, ended_at: datetime, calls_back: bool = False
+) -> SubmitOutcome:
+    """Say what a submit's answer means; `calls_back`: it named an address to call back, which may be what is refused.
 
     401 and 402 would meet every job alike, so they pause the lane and fail no job. 403, 404 and a 400 in words of money
     or with a vague code may be either's fault: they carry what they are if the account turns out to be fine. All that
@@ -140,6 +143,8 @@ def submit_outcome(answer: Answer, submission: Submission, *, sent_at: datetime,
         own = UpstreamError("upstream_failed", message, "vague", _told(http_status=answer.status, text=answer.text))
         return NotNow("upstream", answer.retry_after_s, message, own)
     if status in REFUSALS_OF_THE_REQUEST:
+        if calls_back and tells_of_callback(without_words_of(submission.prompt, answer.raw_text)):
+            return CallbackRefused(_because("upstream refused the address to call back", answer))
         return _refusal(answer)
     reason = answer.document.problem or "the answer names no prediction"
     return Unknown(_because(f"HTTP {answer.status}, {reason}", answer), answer.status, sent_at, ended_at)

@@ -103,6 +103,13 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class CallbackRefused:
+    """Upstream does not take the address that it was to call back, and created nothing; the job is not at fault."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class NotNow:
     """Upstream created nothing, for a reason that seems not to be the job's: back to the line with it.
 
@@ -138,7 +145,7 @@ class Unknown:
     ended_at: datetime
 
 
-SubmitOutcome = Accepted | Refused | NotNow | NeverLeft | Unknown
+SubmitOutcome = Accepted | Refused | CallbackRefused | NotNow | NeverLeft | Unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,20 @@ from typing import Any
 MAX_TEXT = 500
 
 _QUERY = re.compile(r"""(https?://[^\s"'<>?#]*)[?#][^\s"'<>]*""", re.IGNORECASE)
+_TOKEN = re.compile(r"(/v1/upstream/callback/)[^\s\"'<>?#]+")
 _USERINFO = re.compile(r"(https?://)[^\s/@\"'<>]+@", re.IGNORECASE)
 _SECRET = re.compile(r"(?i)\b(bearer\s+|whsec_)[^\s\"'<>,;]+")
 _PAGE_PARTS = re.compile(r"(?is)<(script|style)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>")
 
 
 def clean_text(text: str, secret: str = "") -> str:
-    """Shorten a text to one line and cut out `secret`, other credentials, and what follows an address's `?`."""
+    """Shorten a text to one line and cut out `secret`, other credentials, tokens, and what follows an address's `?`."""
     if not text:
         return ""
     if secret:
         text = text.replace(secret, "[key]")
-    text = _QUERY.sub(r"\1?…", _SECRET.sub(r"\1…", _USERINFO.sub(r"\1", text[: 8 * MAX_TEXT])))
+    text = _TOKEN.sub(r"\1…", _SECRET.sub(r"\1…", _USERINFO.sub(r"\1", text[: 8 * MAX_TEXT])))
+    text = _QUERY.sub(r"\1?…", text)
     if "<" in text and ">" in text:
         text = _PAGE_PARTS.sub(" ", text)
     text = " ".join(text.split())
@@ -66,6 +68,11 @@ def without_words_of(prompt: str, text: str) -> str:
     """Take out every word that the prompt has as well; what is left is certainly upstream's own."""
     own = {word.lower() for word in _WORD.findall(prompt)}
     return " ".join(word for word in _WORD.findall(text) if word.lower() not in own)
+
+
+def tells_of_callback(text: str) -> bool:
+    """Tell whether a refusal is about the address to call back."""
+    return bool({word.lower() for word in _WORD.findall(text)} & {"webhook", "callback"})
 
 
 def tells_of_balance(text: str) -> bool:

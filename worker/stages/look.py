@@ -87,7 +87,7 @@ class LookRules:
 
 def decide(entry: DueAttempt, outcome: LookOutcome, rules: LookRules, *, now_ms: int) -> LookDecision:
     """Say what an answer means; pure. No answer, and none at all, keeps a job from coming to an end."""
-    waited_ms = max(0, now_ms - entry.submitted_ms)
+    waited_ms, delay_ms = max(0, now_ms - entry.submitted_ms), _delay_ms(entry, rules, now_ms)
     match outcome:
         case Completed(prediction):
             return HandOver(sources_of(prediction), prediction.inference_ms)
@@ -102,11 +102,19 @@ def decide(entry: DueAttempt, outcome: LookOutcome, rules: LookRules, *, now_ms:
         case _ if entry.current and now_ms - entry.clock_ms > rules.timeout_ms:
             return TimeOut(_too_long(rules.timeout_ms))
         case Unavailable(_, retry_after_s):
-            return Again(max(rules.delay_ms(waited_ms), int((retry_after_s or 0) * 1000)))
+            return Again(max(delay_ms, int((retry_after_s or 0) * 1000)))
         case Pending():
-            return Again(rules.delay_ms(waited_ms), resumed=entry.asked, missing=False)
+            return Again(delay_ms, resumed=entry.asked, missing=False)
         case NotFound():
-            return Again(rules.delay_ms(waited_ms), missing=True)
+            return Again(delay_ms, missing=True)
+
+
+def _delay_ms(entry: DueAttempt, rules: LookRules, now_ms: int) -> int:
+    """Give the time until the next look: the longest where a callback is awaited, else by when it was heard of."""
+    if entry.callback == "awaited":
+        return rules.poll_max_ms
+    heard_ms = entry.submitted_ms if entry.called_ms is None else entry.called_ms
+    return rules.delay_ms(max(0, now_ms - heard_ms))
 
 
 def _is_lost(entry: DueAttempt, rules: LookRules, now_ms: int) -> bool:

@@ -21,6 +21,7 @@ from darkroom.store.scripts import NotAcknowledgedError
 from darkroom.telemetry.logs import get_logger
 from darkroom.upstream.outcomes import (
     Accepted,
+    CallbackRefused,
     NeverLeft,
     NotNow,
     Refused,
@@ -76,6 +77,7 @@ async def submit(ctx: Context, ticket: Ticket) -> None:
 
 async def _submit(ctx: Context, ticket: Ticket) -> None:
     asked_at, mark = steady_s(), secrets.token_hex(8)
+    callback_key = await ctx.callbacks.key()
     reach(Checkpoint.SUBMIT_BEFORE_INTENT, ticket)
     try:
         async for attempt in _patiently(BEGIN_FOR_S, but_not=NotAcknowledgedError):
@@ -86,6 +88,7 @@ async def _submit(ctx: Context, ticket: Ticket) -> None:
                     sync_lease_ms=_lease_ms(ctx, sync=True),
                     key=ctx.upstream.key_fingerprint,
                     mark=mark,
+                    calls_back=callback_key is not None,
                 )
     except NotAcknowledgedError as error:
         moved = await ctx.attempts.returned(ticket, "never_left")
@@ -94,7 +97,10 @@ async def _submit(ctx: Context, ticket: Ticket) -> None:
     if intent is None:
         return
     reach(Checkpoint.SUBMIT_INTENT, ticket)
-    outcome = await _post(ctx, intent, asked_at)
+    callback_url = None
+    if intent.callback and callback_key is not None:
+        callback_url = ctx.callbacks.url(ticket, send=intent.send, key=callback_key)
+    outcome = await _post(ctx, intent, asked_at, callback_url)
     reach(Checkpoint.SUBMIT_ANSWERED, ticket, type(outcome).__name__)
     try:
         async for attempt in _patiently(RECORD_FOR_S):
@@ -123,11 +129,13 @@ def _patiently(stop_after_s: float, *, but_not: type[RedisError] | tuple[()] = (
     )
 
 
-async def _post(ctx: Context, intent: Intent, asked_at: float) -> SubmitOutcome:
+async def _post(ctx: Context, intent: Intent, asked_at: float, callback_url: str | None) -> SubmitOutcome:
     start_until_s = asked_at + LATEST_START_S
     if steady_s() > start_until_s:
         return HELD_UP
-    return await ctx.upstream.submit(submission_of(intent), until_s=start_until_s + CONNECT_TIMEOUT_S)
+    return await ctx.upstream.submit(
+        submission_of(intent), callback_url=callback_url, until_s=start_until_s + CONNECT_TIMEOUT_S
+    )
 
 
 def submission_of(intent: Intent) -> Submission:
@@ -152,6 +160,9 @@ async def _settle(ctx: Context, ticket: Ticket, intent: Intent, outcome: SubmitO
                 await _keep_through_failover(ctx, ticket, prediction.id)
         case Refused(error):
             moved = await ctx.attempts.failed(ticket, job_error(error), created_nothing=True)
+        case CallbackRefused(message):
+            ctx.callbacks.refused(message)
+            moved = await ctx.attempts.returned(ticket, "not_now")
         case NotNow():
             own = await settle_refusal(ctx, ticket, intent, outcome)
             if own is not None:
@@ -198,7 +209,11 @@ async def _count_failure(ctx: Context, ticket: Ticket) -> None:
 
 
 def _first_look_ms(ctx: Context, intent: Intent) -> int:
-    return 0 if intent.request.enable_sync_mode else int(ctx.settings.upstream.poll_min_s * 1000)
+    """Give when to look first: what a callback will tell of is looked at only in case that does not come."""
+    if intent.request.enable_sync_mode:
+        return 0
+    upstream = ctx.settings.upstream
+    return int((upstream.poll_max_s if intent.callback == "awaited" else upstream.poll_min_s) * 1000)
 
 
 def _lease_ms(ctx: Context, *, sync: bool) -> int:

@@ -84,7 +84,7 @@ end
 
 local function load_attempt(id, n)
   local attempt = fields(k_attempt(id, n), 'state', 'lease', 'lane', 'sends', 'prediction_id', 'send_ref', 'sent_ms',
-    'failed_in', 'charged_day', 'spent_day', 'refund_day', 'adopted', 'ask', 'message_ms')
+    'failed_in', 'charged_day', 'spent_day', 'refund_day', 'adopted', 'ask', 'message_ms', 'callback', 'called_ms')
   attempt.id, attempt.n = id, n
   return attempt
 end

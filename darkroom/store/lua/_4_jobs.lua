@@ -159,6 +159,7 @@ end
 local function generate(attempt, prediction, first_look_ms)
   call('HINCRBY', k_attempt(attempt.id, attempt.n), 'lease', 1)
   call('HSET', k_attempt(attempt.id, attempt.n), 'state', 'generating', 'prediction_id', prediction)
+  if attempt.prediction_id ~= prediction then call('HDEL', k_attempt(attempt.id, attempt.n), 'called_ms') end
   call('ZADD', k_slots(attempt.lane), '+inf', member_of(attempt.id, attempt.n))
   due_in(due_of(attempt.id, attempt.n), first_look_ms)
 end

@@ -25,6 +25,9 @@ if ARGV[5] == '1' then
   take_back(job, attempt)
 end
 count_refund(job, attempt, ARGV[4])
+if attempt.state == 'generating' and cjson.decode(ARGV[4]).code ~= 'output_unavailable' then
+  count_missed_callback(attempt) -- what upstream has lost it calls nobody about
+end
 call('ZREM', K_DUE, due_of(id, n))
 call('HINCRBY', k_attempt(id, n), 'lease', 1)
 call('HSET', k_attempt(id, n), 'state', 'failed', 'failed_in', attempt.state, 'error', ARGV[4],

@@ -15,7 +15,7 @@ local done_as = is_current(job, n) and 1 or 2
 local new_images = tonumber(ARGV[4]) - tonumber(call('HGET', k_attempt(id, n), 'delivered') or 0)
 call('HSET', k_attempt(id, n), 'state', 'done', 'stored_ms', int(NOW), 'delivered', ARGV[4], 'done_as', done_as)
 call('HINCRBY', k_attempt(id, n), 'lease', 1)
-call('HDEL', k_attempt(id, n), 'sources', 'store_error', 'gone_ms', 'send_ref', 'key', 'mark')
+call('HDEL', k_attempt(id, n), 'sources', 'store_error', 'gone_ms', 'send_ref', 'key', 'mark', 'callback')
 call('ZREM', K_DUE, due_of(id, n))
 add_unstored(-job.images)
 bucket_works(attempt.lane)

@@ -14,6 +14,7 @@ local job = load_job(id)
 free_slot(attempt)
 add_unstored(job.images)
 discount_refund(job, attempt)
+count_missed_callback(attempt)
 call_for('store')
 local lease = call('HINCRBY', k_attempt(id, n), 'lease', 1)
 call('HSET', k_attempt(id, n), 'state', 'storing', 'sources', ARGV[4], 'inference_ms', ARGV[5], 'polls', ARGV[6],

@@ -4,7 +4,8 @@
 --       looked for the first time (ms), 5 how long a delivery waits for a host that fails (ms)
 -- -> {now (ms), next due (ms, -1 none), line depth, entry, …}; an entry is
 --    {'j', id, attempt, state, lease, prediction id, submitted (ms), looks, current ('1' or '0'), lane, sent (ms),
---     clock start (ms), asked about by a retry ('1' or ''), unknown upstream since (ms, '' it is known), key's fingerprint}
+--     clock start (ms), asked about by a retry ('1' or ''), unknown upstream since (ms, '' it is known), key's fingerprint,
+--     callback ('' none to come, 'awaited', 'doubted'), called back (ms, '' it was not)}
 --    {'d', delivery id, lease} | {'x', job id} | {'l', lane}
 -- What waits for a message that is just waiting its turn is not given out, but looked for again.
 -- Indexes are trimmed here and now, one slice a call; who was held by a budget gets its turn back. A delivery whose host
@@ -30,7 +31,7 @@ for _, member in ipairs(due) do
   if kind == 'j' then
     local id, n = rest:match('^(.+):(%d+)$')
     local a = fields(k_attempt(id, n), 'state', 'lease', 'prediction_id', 'submitted_ms', 'polls', 'lane', 'sent_ms',
-      'clock_ms', 'ask', 'message_ms', 'missing_ms', 'key')
+      'clock_ms', 'ask', 'message_ms', 'missing_ms', 'key', 'callback', 'called_ms')
     if not LIVE[a.state or ''] then
       call('ZREM', K_DUE, member)
     elseif a.state ~= 'storing' or call_again(member, k_attempt(id, n), 'store', a.message_ms) then
@@ -39,7 +40,7 @@ for _, member in ipairs(due) do
       if a.state ~= 'storing' then due_in(member, look_ms) end
       entries[#entries + 1] = { 'j', id, n, a.state, a.lease, a.prediction_id or '', a.submitted_ms or '0',
         a.polls or '0', current, a.lane or '', a.sent_ms or '0', a.clock_ms or a.submitted_ms or '0', a.ask or '',
-        a.missing_ms or '', a.key or '' }
+        a.missing_ms or '', a.key or '', callback_of(a), a.called_ms or '' }
     end
   elseif kind == 'd' then
     local d = fields(k_delivery(rest), 'status', 'lease', 'message_ms', 'url', 'tenant', 'first_ms')

@@ -2,7 +2,7 @@
 
 import pytest
 
-from darkroom.store.attempts import Ticket
+from darkroom.store.attempts import Callback, Ticket
 from darkroom.timers import DueAttempt
 from darkroom.upstream.outcomes import LookOutcome, NotFound, Pending, Prediction, Unauthorized, Unavailable
 from worker.stages.look import NOT_YET_MS, RETENTION_MS, Again, GiveUp, LookRules, TimeOut, decide
@@ -88,3 +88,22 @@ def test_upstreams_wish_to_wait_is_honoured() -> None:
     decision = looked(Unavailable("slow down", 120), 1_000)
     assert isinstance(decision, Again)
     assert decision.delay_ms == 120_000
+
+
+@pytest.mark.parametrize(
+    ("callback", "called_ago_ms", "delay_ms"),
+    [("awaited", None, 30_000), ("doubted", None, 6_000), ("", None, 6_000), ("", 100, 2_000), ("", 40_000, 4_000)],
+)
+def test_looks_are_rare_only_while_a_callback_is_relied_on_and_frequent_right_after_it(
+    callback: Callback, called_ago_ms: int | None, delay_ms: int
+) -> None:
+    """A result that lags behind its callback is looked at again soon, however long the generation took."""
+    now_ms = 1_000 + 60_000
+    called_ms = None if called_ago_ms is None else now_ms - called_ago_ms
+    entry = DueAttempt(
+        Ticket("job_1", 1, 1), "generating", "p", 1_000, 0, True, "default", 1_000, 1_000,
+        callback=callback, called_ms=called_ms,
+    )  # fmt: skip
+    decision = decide(entry, Pending(Prediction(id="p", model="m", status="processing")), RULES, now_ms=now_ms)
+    assert isinstance(decision, Again)
+    assert decision.delay_ms == delay_ms

@@ -10,8 +10,8 @@ from redis.exceptions import ResponseError
 from tenacity import wait_none
 
 from darkroom.jobs import JobError, JobRequest
-from darkroom.store.attempts import Intent, Moved, Ticket
-from darkroom.upstream.outcomes import Accepted, NeverLeft, NotNow, Prediction, SubmitOutcome
+from darkroom.store.attempts import Callback, Intent, Moved, Ticket
+from darkroom.upstream.outcomes import Accepted, CallbackRefused, NeverLeft, NotNow, Prediction, SubmitOutcome
 from darkroom.upstream.session import make_session
 from worker.context import LOOKS_AT_ONCE, SUBMITS_AT_ONCE
 from worker.stages import submit as stage
@@ -31,21 +31,40 @@ class World:
         self.asked: list[tuple[Any, ...]] = []
         self.outcome: SubmitOutcome = ACCEPTED
         self.refusals = 0
+        self.callback_key: bytes | None = None
+        self.callback_urls: list[str | None] = []
         self.context: Any = SimpleNamespace(
             attempts=self,
             upstream=self,
             lanes=self,
+            callbacks=self,
             lane="default",
             submits=0,
-            settings=SimpleNamespace(upstream=SimpleNamespace(poll_min_s=2.0, lane_probe_s=1, rate_cost="images")),
+            settings=SimpleNamespace(
+                upstream=SimpleNamespace(poll_min_s=2.0, poll_max_s=30.0, lane_probe_s=1, rate_cost="images")
+            ),
         )
 
-    async def begin_submit(self, ticket: Ticket, *, mark: str, **_: Any) -> Any:
+    async def key(self) -> bytes | None:
+        """Give what callbacks' tokens are made with, if any are wanted."""
+        return self.callback_key
+
+    def url(self, ticket: Ticket, *, send: int, key: bytes) -> str:
+        """Give an address that names the send."""
+        return f"https://dr.example/{ticket.job_id}/{ticket.attempt}/{send}/{key.decode()}"
+
+    def refused(self, why: str) -> None:
+        """Note it."""
+        self.asked.append(("callbacks refused", why))
+
+    async def begin_submit(self, ticket: Ticket, *, mark: str, calls_back: bool, **_: Any) -> Any:
         """Answer as told."""
+        assert calls_back == (self.callback_key is not None)
         return self._answer("begin_submit", mark)
 
-    async def accepted(self, ticket: Ticket, *, prediction_id: str, **_: Any) -> Any:
+    async def accepted(self, ticket: Ticket, *, prediction_id: str, look_in_ms: int, **_: Any) -> Any:
         """Answer as told."""
+        self.first_look_ms = look_in_ms
         return self._answer("accepted", prediction_id)
 
     async def returned(self, ticket: Ticket, why: str) -> Any:
@@ -80,8 +99,9 @@ class World:
         """Give any."""
         return 70.0
 
-    async def submit(self, _: Any, *, until_s: float) -> SubmitOutcome:
+    async def submit(self, _: Any, *, callback_url: str | None, until_s: float) -> SubmitOutcome:
         """Accept, or say what it is told to."""
+        self.callback_urls.append(callback_url)
         self.asked.append(("POST",))
         return self.outcome
 
@@ -177,3 +197,33 @@ async def test_refusal_that_is_not_the_jobs_pauses_the_lane_before_the_job_is_ba
     world.outcome = NotNow(reason, None, "not now")
     await stage.submit(world.context, TICKET)
     assert world.asked[2:] == [("pause", reason), ("returned", "not_now")]
+
+
+@pytest.mark.parametrize(
+    ("callback", "first_look_ms", "url"),
+    [
+        ("awaited", 30_000, "https://dr.example/job_1/1/2/key"),
+        ("doubted", 2_000, "https://dr.example/job_1/1/2/key"),
+        ("", 2_000, None),
+    ],
+)
+async def test_the_first_look_is_put_off_where_a_callback_is_relied_on(
+    callback: Callback, first_look_ms: int, url: str | None
+) -> None:
+    world = World(begin=[Intent(2, JobRequest(prompt="a fox"), callback)])
+    world.callback_key = b"key"
+    await stage.submit(world.context, TICKET)
+    assert (world.callback_urls, world.first_look_ms) == ([url], first_look_ms)
+
+
+async def test_while_no_callback_is_wanted_none_is_asked_for() -> None:
+    world = World(begin=[Intent(1, JobRequest(prompt="a fox"))])
+    await stage.submit(world.context, TICKET)
+    assert world.callback_urls == [None]
+
+
+async def test_an_address_that_upstream_does_not_take_is_no_fault_of_the_job() -> None:
+    world = World(begin=[Intent(1, JobRequest(prompt="a fox"), "awaited")])
+    world.callback_key, world.outcome = b"key", CallbackRefused("not a public address")
+    await stage.submit(world.context, TICKET)
+    assert world.asked[2:] == [("callbacks refused", "not a public address"), ("returned", "not_now")]
