@@ -13,6 +13,7 @@ from darkroom.line.lanes import DEFAULT_LANE, LaneStore
 from darkroom.line.line import Line
 from darkroom.store import keys
 from darkroom.store.attempts import AttemptStore, Ticket
+from darkroom.store.callbacks import CallbackStore
 from darkroom.store.connection import connect
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
@@ -41,6 +42,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.jobs, self.attempts = JobStore(self.redis), AttemptStore(self.redis)
         self.line, self.lanes = Line(self.redis), LaneStore(self.redis)
         self.timers, self.deliveries = Timers(self.redis), DeliveryStore(self.redis)
+        self.callbacks = CallbackStore(self.redis)
         self.repeating = Repeating(self.jobs.scripts, self.client)
         self.model: dict[str, ModelJob] = {}
         self.owners: dict[str, tuple[str, int]] = {}

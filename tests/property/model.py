@@ -34,11 +34,25 @@ class Try:
     done_as: int = 0
     refusals: int = 0
     refused_send: int = 0
+    called: bool = False
 
     def move(self, state: str) -> None:
         """Go on to a state under a new lease."""
         self.state = state
         self.lease += 1
+
+    def is_given(self, prediction: str) -> None:
+        """Go on with a prediction; upstream has not called back about another one than before."""
+        self.called = self.called and self.prediction == prediction
+        self.prediction = prediction
+
+    def called_back(self, prediction: str) -> bool:
+        """Hear that it ended: whoever looks is to look again. Says whether it is looked at."""
+        if self.prediction != prediction or self.called:
+            return False
+        self.called = True
+        self.lease += int(self.state == "generating")
+        return self.state == "generating"
 
 
 @dataclass
@@ -121,7 +135,8 @@ class ModelJob:
             self.spent += self.images
             return -4
         self.spent += self.images if put_back or (given_up and item.taken_back) else 0
-        item.prediction, item.failed_in, item.adopted, item.taken_back = prediction, "", adopted, False
+        item.is_given(prediction)
+        item.failed_in, item.adopted, item.taken_back = "", adopted, False
         item.move("generating")
         if self.is_current(item):
             self.status = "generating"
@@ -141,7 +156,8 @@ class ModelJob:
         item.sends += 1
         self.submits += 1
         self.spent += self.images
-        item.prediction, item.adopted = prediction, True
+        item.is_given(prediction)
+        item.adopted = True
         item.move("generating")
         self.status = "generating"
         return DONE
@@ -160,7 +176,7 @@ class ModelJob:
         """Go on with what an earlier send of the attempt had bought."""
         if not item.duplicates:
             return False
-        item.prediction = item.duplicates.pop(0)
+        item.is_given(item.duplicates.pop(0))
         self.spent -= self.images
         item.move("generating")
         if self.is_current(item):
@@ -273,7 +289,8 @@ class ModelJob:
             self.cancel_requested, self.has_deadline, self.deadline_passed = False, False, False
             self.next_attempt()
             return DONE
-        item.prediction, item.failed_in, item.adopted = prediction, "", True
+        item.is_given(prediction)
+        item.failed_in, item.adopted = "", True
         item.move("generating")
         self.status = "generating" if self.status == "failed" else self.status
         return DONE

@@ -8,7 +8,9 @@ from darkroom.jobs import DEFAULT_EVENTS, JobError, JobRequest, Priority, Webhoo
 from darkroom.line.lanes import DEFAULT_LANE, Refusals
 from darkroom.store import keys
 from darkroom.store.attempts import Moved, TakenOver
+from darkroom.store.callbacks import Called
 from darkroom.store.jobs import BudgetError, ConflictError, LineFullError, ResolveAction
+from darkroom.upstream.callback_tokens import SendName
 from tests.property.budget_rules import BudgetRules
 from tests.property.machine import HOUR_MS
 from tests.property.model import LIVE, ModelJob, Try
@@ -161,6 +163,7 @@ class Moves(BudgetRules):
         if intent is not None:
             item.state = job.status = "submitting"
             item.sends += 1
+            item.called = False
             job.submits += 1
             job.spent += job.images
             assert intent.send == item.sends
@@ -176,19 +179,24 @@ class Moves(BudgetRules):
         old = list(self.owners)
         prediction = old[known % len(old)] if old and known % 5 == 0 else f"p{len(old)}"
         send = max(0, item.sends - age)
-        owner = self._owner(prediction)
-        if prediction in self.owners and owner is None:  # its owner's record has expired, the ownership has not
-            expected = Moved.FOREIGN if item.state else Moved.STALE
-        else:
-            expected = Moved(job.accepted(item, send, prediction, owner, adopted=adopted))
+        expected = self._accepts(job, item, send, prediction, adopted=adopted)
         moved = self.run(
             self.attempts.accepted(ticket, send=send, prediction_id=prediction, look_in_ms=2000, adopted=adopted)
         )
         assert moved == expected
+
+    def _accepts(self, job: ModelJob, item: Try, send: int, prediction: str, *, adopted: bool) -> Moved:
+        """Do on the model what recording a prediction does, and give the answer that is due."""
+        owner = self._owner(prediction)
+        if prediction in self.owners and owner is None:  # its owner's record has expired, the ownership has not
+            moved = Moved.FOREIGN if item.state else Moved.STALE
+        else:
+            moved = Moved(job.accepted(item, send, prediction, owner, adopted=adopted))
         if moved in (Moved.DONE, Moved.DUPLICATE):
             self.owners[prediction] = (job.job_id, item.number)
         if moved == Moved.DONE:
             self.suspects, self.blamed = set(), False
+        return moved
 
     def _owner(self, prediction: str) -> tuple[ModelJob, Try] | None:
         job_id, number = self.owners.get(prediction, ("", 0))
@@ -263,11 +271,7 @@ class Moves(BudgetRules):
         job = self.choose_job(pick)
         old = list(self.owners)
         prediction = old[known % len(old)] if old and known % 5 == 0 else f"p{len(old)}"
-        owner = self._owner(prediction)
-        if prediction in self.owners and owner is None:  # its owner's record has expired, the ownership has not
-            expected = int(TakenOver.FOREIGN)
-        else:
-            expected = job.take_over(prediction, owner)
+        expected = self._takes_over(job, prediction)
         became = self.run(
             self.attempts.take_over(
                 job.job_id,
@@ -278,8 +282,31 @@ class Moves(BudgetRules):
             )
         )
         assert became == expected
+
+    def _takes_over(self, job: ModelJob, prediction: str) -> TakenOver:
+        """Do on the model what taking over does, and give the answer that is due."""
+        owner = self._owner(prediction)
+        if prediction in self.owners and owner is None:  # its owner's record has expired, the ownership has not
+            return TakenOver.FOREIGN
+        became = TakenOver(job.take_over(prediction, owner))
         if became is TakenOver.DONE:
             self.owners[prediction] = (job.job_id, job.attempt)
+        return became
+
+    @precondition(lambda self: self.model)
+    @rule(pick=picks, age=ages, known=picks, own=st.booleans())
+    def called_back(self, pick: int, age: int, known: int, own: bool) -> None:
+        """Upstream calls back about any send, of the prediction that is known or of another one."""
+        job, item = self.choose(pick, "submitting", "unconfirmed", "generating")
+        old = list(self.owners)
+        prediction = old[known % len(old)] if old and known % 5 == 0 else f"p{len(old)}"
+        prediction = item.prediction if own and item.prediction else prediction
+        send = max(0, item.sends - age)
+        expected = self._accepts(job, item, send, prediction, adopted=False)
+        looks = bool(item.state) and item.called_back(prediction)
+        taken_over = self._takes_over(job, prediction) if expected is Moved.STALE else None
+        name = SendName(job.job_id, item.number, send)
+        assert self.run(self.callbacks.take(name, prediction)) == Called(expected, looks, taken_over)
 
     @precondition(lambda self: self.has("generating"))
     @rule(pick=picks, stale=ages)

@@ -16,12 +16,14 @@ from darkroom.line.budgets import Budgets
 from darkroom.line.lanes import DEFAULT_LANE, LaneStore
 from darkroom.line.line import Admission, Line
 from darkroom.store import keys, scripts
-from darkroom.store.attempts import Absence, AttemptStore, Moved, Ticket
+from darkroom.store.attempts import Absence, AttemptStore, Intent, Moved, Ticket
+from darkroom.store.callbacks import CallbackStore, Called
 from darkroom.store.connection import connect
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
 from darkroom.store.records import JobRecord
 from darkroom.timers import Due, Timers
+from darkroom.upstream.callback_tokens import SendName
 from tests.support.cell import Cell
 
 HOUR_MS = 3_600_000
@@ -43,6 +45,7 @@ class Store:
         self.attempts = AttemptStore(self.redis)
         self.line, self.lanes, self.budgets = Line(self.redis), LaneStore(self.redis), Budgets(self.redis)
         self.timers, self.deliveries = Timers(self.redis), DeliveryStore(self.redis)
+        self.callbacks = CallbackStore(self.redis)
 
     async def limits(self, rate: int = 600, concurrency: int = 100, *, rate_cost: str = "images") -> None:
         """Set the lane's limits."""
@@ -66,11 +69,21 @@ class Store:
         assert ticket.job_id == job_id
         return ticket
 
-    async def begin(self, ticket: Ticket) -> int:
+    async def begin(self, ticket: Ticket, *, calls_back: bool = False) -> int:
         """Write the intent down and give the send's number."""
-        intent = await self.attempts.begin_submit(ticket, lease_ms=HOUR_MS, sync_lease_ms=HOUR_MS, key="k")
+        return (await self.intend(ticket, calls_back=calls_back)).send
+
+    async def intend(self, ticket: Ticket, *, calls_back: bool = True, mark: str = "") -> Intent:
+        """Write the intent down."""
+        intent = await self.attempts.begin_submit(
+            ticket, lease_ms=HOUR_MS, sync_lease_ms=HOUR_MS, key="k", mark=mark, calls_back=calls_back
+        )
         assert intent is not None
-        return intent.send
+        return intent
+
+    async def called_back(self, ticket: Ticket, prediction: str, *, send: int = 1) -> Called:
+        """Have upstream call back about a send."""
+        return await self.callbacks.take(SendName(ticket.job_id, ticket.attempt, send), prediction)
 
     async def submitting(self, tenant: str = "a", **request: Any) -> Ticket:
         """Post a job and let its submit be under way."""
