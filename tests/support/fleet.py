@@ -14,6 +14,7 @@ import redis
 
 from darkroom.store import keys
 from deploy.embedded.s3 import EmbeddedS3
+from tests.support.forwarder import Forwarder, certificate_of_this_machine
 from tests.support.receiver import Receiver
 from tests.support.waiting import wait_until
 
@@ -97,7 +98,16 @@ class Fleet:
         self.redis = redis.Redis.from_url(redis_url, decode_responses=True)
         self.receiver = Receiver()
         self._processes: list[Process] = []
+        self._front: Forwarder | None = None
         self._client: httpx.Client | None = None
+
+    def call_back(self) -> None:
+        """Have upstream call back, through an https front of its own; before any worker or api is started."""
+        self._front = Forwarder(_free_port(), tls=certificate_of_this_machine())
+        self.environment |= {
+            "WAVESPEED_CALLBACKS": "on",
+            "DARKROOM_PUBLIC_URL": f"https://127.0.0.1:{self._front.port}",
+        }
 
     def start_worker(self, name: str = "w1", *arguments: str, **settings: Any) -> Process:
         """Start a worker and wait until it has given a sign of life."""
@@ -133,6 +143,8 @@ class Fleet:
                     return False
 
             wait_until(answers, START_S, what="api answers")
+        if self._front is not None:
+            self._front.switch(port)
         if self._client is not None:
             self._client.close()
         headers = {"Authorization": f"Bearer {API_KEY}"}
@@ -194,6 +206,8 @@ class Fleet:
                 process.stop()
         if self._client is not None:
             self._client.close()
+        if self._front is not None:
+            self._front.close()
         self.receiver.close()
         self.redis.close()
 
