@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench import fairness, latency, limiter, memory, reconcile, scale, startup
+from bench import deliveries, fairness, latency, limiter, memory, reconcile, scale, startup
 from bench.figures import BenchError, Outcome
 from bench.machine import ROOT, surroundings
 from bench.results import save, write_table
@@ -16,6 +16,7 @@ Measurement = Callable[[], Outcome]
 NAMES = (
     "latency", "memory", "startup", "fairness", "scale", "reconcile",
     "limiter_rate", "limiter_late_answers", "limiter_concurrency",
+    "webhook_isolation", "webhook_rate",
 )  # fmt: skip
 
 
@@ -67,6 +68,8 @@ def _full(
         "limiter_rate": lambda: limiter.run("limiter_rate", limiter.RATE_BINDS),
         "limiter_late_answers": lambda: limiter.run("limiter_late_answers", limiter.LATE_ANSWERS),
         "limiter_concurrency": lambda: limiter.run("limiter_concurrency", limiter.CONCURRENCY_BINDS),
+        "webhook_isolation": lambda: deliveries.isolation(deliveries.Load()),
+        "webhook_rate": lambda: deliveries.rate(deliveries.Pile()),
     }
 
 
@@ -90,6 +93,8 @@ def _quick() -> dict[str, Measurement]:
         ),
         "scale": lambda: scale.run(scale.Depths(depths=(100, 200), tenants=5, calls=64, admit_at_once=16)),
         "reconcile": lambda: reconcile.run(reconcile.Losses(jobs=20, window_s=2)),
+        "webhook_isolation": lambda: deliveries.isolation(deliveries.Load(events=20, rounds=1)),
+        "webhook_rate": lambda: deliveries.rate(deliveries.Pile(events=40, rounds=1)),
         **{
             name: _quick_limiter(name, case)
             for name, case in (

@@ -1,6 +1,7 @@
 """Processes of the service, started the way a user does, in an environment that holds none of the user's settings."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -72,6 +73,14 @@ class ServiceProcess:
     def rss_bytes(self) -> int:
         """Resident memory now."""
         return int(self._psutil.memory_info().rss)
+
+    def freeze(self) -> None:
+        """Stop it where it stands."""
+        self.popen.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self.popen.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it in order, hard after a grace."""
