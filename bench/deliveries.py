@@ -142,9 +142,8 @@ def _isolation_figures(raw: list[dict[str, Any]], jobs: list[dict[str, Any]]) ->
             if values:
                 figures.append(figure(case, f"event → first attempt arrives, {kind}", "ms", *values))
         for what, name in (("POST → submit", "to_submit_ms"), ("seen → stored", "to_store_ms")):
-            figures.append(
-                figure(case, f"a job beside: {what}", "ms", *(row[name] for row in jobs if row["case"] == case))
-            )
+            values = [row[name] for row in jobs if row["case"] == case]
+            figures.append(figure(case, f"a job beside: {what}", "ms", *values))
     return figures
 
 
@@ -189,5 +188,6 @@ class _Teller:
         pipe = self._client.pipeline(transaction=True)
         pipe.evalsha(digests()["enqueue"], 1, keys.ROOT, *arguments)
         pipe.evalsha(digests()["cancel"], 1, keys.ROOT, job_id, "")
+        pipe.delete(keys.WAKE)  # nobody publishes the call for dispatch that the first script asks for
         if pipe.execute()[1] != 1:
             raise BenchError(f"{job_id} was not canceled")

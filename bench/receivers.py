@@ -1,6 +1,6 @@
 """`python -m bench.receivers FILE KIND…`: webhook receivers in a process of their own, one port each.
 
-Prints the ports as JSON once all listen, and writes a JSON line to FILE for every POST that arrived whole. Kinds: `good`
+Prints the ports as JSON once all listen, and writes a JSON line to FILE for every POST that arrived. Kinds: `good`
 answers 204, `error` 500, `reset` resets the connection once the request is there, `hang` never answers.
 """
 
@@ -37,7 +37,7 @@ class Receivers:
         self._path = path
 
     def arrivals(self) -> list[dict[str, object]]:
-        """Give every POST that arrived: `receiver` (its place), `id`, `told_at` (its event's time), `at`; Unix seconds."""
+        """Give every POST that arrived: `receiver` (its place), `id`, `told_at` (its event's time), `at` (Unix s)."""
         lines = self._path.read_bytes().splitlines() if self._path.exists() else []
         return [orjson.loads(line) for line in lines]
 
@@ -90,12 +90,12 @@ def _row(place: int, head: bytes, body: bytes, at: float) -> dict[str, object]:
     return {"receiver": place, "id": name.decode(), "told_at": orjson.loads(body)["timestamp"], "at": at}
 
 
-async def _main(path: str, kinds: list[str]) -> None:
-    with Path(path).open("ab") as out:
-        servers = [await _serve(kind, place, out) for place, kind in enumerate(kinds)]
-        print(json.dumps([server.sockets[0].getsockname()[1] for server in servers]), flush=True)
-        await asyncio.gather(*(server.serve_forever() for server in servers))
+async def _main(out: IO[bytes], kinds: list[str]) -> None:
+    servers = [await _serve(kind, place, out) for place, kind in enumerate(kinds)]
+    print(json.dumps([server.sockets[0].getsockname()[1] for server in servers]), flush=True)
+    await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1], sys.argv[2:]))
+    with Path(sys.argv[1]).open("ab") as arrivals:
+        asyncio.run(_main(arrivals, sys.argv[2:]))
