@@ -4,7 +4,7 @@ from api.problems import invalid
 from api.services import Services
 from api.validation import FieldError
 from darkroom.jobs import Webhook
-from darkroom.network.guard import AddressRefusedError, check_url
+from darkroom.network import AddressRefusedError, check_url
 
 
 def require_allowed(services: Services, webhook: Webhook | None, loc: tuple[str, ...]) -> None:

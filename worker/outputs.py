@@ -8,7 +8,7 @@ import asyncio
 
 import aiohttp
 
-from darkroom.network.guard import guarded_session, policy_for_upstream
+from darkroom.network import guarded_session, policy_for_upstream
 
 
 class OutputSession:

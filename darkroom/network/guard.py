@@ -5,7 +5,6 @@ The decision is made on the socket address about to be connected to, right befor
 gets past it. `check_url` decides early what needs no name lookup.
 """
 
-import re
 import socket
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,24 +15,12 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from aiohttp.connector import AddrInfoType
 from yarl import URL
 
-from darkroom.errors import PermanentError, RetryableError
-from darkroom.network.addresses import Address, Network, contains, unwrap, why_not_public
+from darkroom.errors import RetryableError
+from darkroom.network.addresses import METADATA, Address, Network, contains, unwrap, why_not_public
+from darkroom.network.forms import DEFAULT_PORTS, AddressRefusedError, check_form, written_addresses
 from darkroom.network.resolver import Resolver, lookup
 
-_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
-_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
-_LOOPBACK: tuple[Address, ...] = (ip_address("127.0.0.1"), ip_address("::1"))
 _LOOPBACK_NETWORKS: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-class AddressRefusedError(PermanentError):
-    """The address is not one that may be reached; `reason` is for the URL's owner and holds no more than the host."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason, code="output_unavailable")
-        self.reason = reason
 
 
 class _RefusedAddress(OSError):
@@ -44,8 +31,9 @@ class _RefusedAddress(OSError):
 class AddressPolicy:
     """What may be reached: https to public addresses, and what is said here.
 
-    `allow_networks` may be reached although not public, over http too unless `http_in_networks` is off; `allow_http`
-    allows http to public addresses; `ports` restricts the ports (None: any).
+    `allow_networks` may be reached although not public, over http too unless `http_in_networks` is off; but a metadata
+    service in one of them only if the network is that one address. `allow_http` allows http to public addresses;
+    `ports` restricts the ports everywhere, in `allow_networks` too (None: any).
     """
 
     allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -72,32 +60,16 @@ def check_url(url: str | URL, policy: AddressPolicy) -> None:
     """
     parsed = check_form(url)
     scheme, host = parsed.scheme, (parsed.raw_host or "").lower()
-    port = parsed.port if parsed.port is not None else _DEFAULT_PORTS[scheme]
+    port = parsed.port if parsed.port is not None else DEFAULT_PORTS[scheme]
     if port == 0 or (policy.ports is not None and port not in policy.ports):
-        raise AddressRefusedError(f"port {port} is not allowed")
-    addresses = _written_addresses(host)
+        allowed = f"; allowed: {', '.join(map(str, sorted(policy.ports)))}" if policy.ports else ""
+        raise AddressRefusedError(f"port {port} is not allowed{allowed}")
+    addresses = written_addresses(host)
     refusals = [_refusal(address, scheme, policy) for address in addresses]
     if refusals and all(refusals):
         raise AddressRefusedError(f"{host} {refusals[0]}")
     if not addresses and scheme == "http" and not (policy.allow_http or _http_somewhere(policy)):
         raise AddressRefusedError("plain http is not allowed; use https")
-
-
-def check_form(url: str | URL) -> URL:
-    """Give the parsed URL if it is an http or https one with a host, and nothing in it that parsers disagree about.
-
-    Part of `check_url`. Callers of a guarded session go through it too: aiohttp has taken a user name out of the URL
-    before the session's guard sees it.
-
-    Raises:
-        AddressRefusedError: it is not.
-    """
-    parsed = _parsed(url)
-    if parsed.scheme not in _DEFAULT_PORTS:
-        raise AddressRefusedError("the URL must start with https://")
-    if parsed.raw_user is not None or parsed.raw_password is not None:
-        raise AddressRefusedError("the URL must not carry a user name or password")
-    return parsed
 
 
 async def policy_for_upstream(base_url: str) -> AddressPolicy:
@@ -112,7 +84,7 @@ async def policy_for_upstream(base_url: str) -> AddressPolicy:
     """
     parsed = check_form(base_url)
     host = (parsed.raw_host or "").lower()
-    addresses = list(_written_addresses(host)) or await _lookup(host)
+    addresses = list(written_addresses(host)) or await _lookup(host)
     networks = dict.fromkeys(network for address in addresses for network in _surroundings(unwrap(address)))
     return AddressPolicy(allow_networks=tuple(networks), http_in_networks=parsed.scheme == "http")
 
@@ -172,44 +144,19 @@ def guarded_session(
     )
 
 
-def _parsed(url: str | URL) -> URL:
-    if _FORBIDDEN.search(str(url)):
-        raise AddressRefusedError("the URL must not contain blanks, backslashes or control characters")
-    try:
-        parsed = URL(url)
-        _ = parsed.port
-    except ValueError:
-        raise AddressRefusedError("this is not a URL") from None
-    if not parsed.raw_host:
-        raise AddressRefusedError("the URL names no host")
-    return parsed
-
-
-def _written_addresses(host: str) -> tuple[Address, ...]:
-    """Give the addresses that the host is without a lookup; none for an ordinary name."""
-    name = host[:-1] if host.endswith(".") else host
-    if ":" in name or name.count(".") == 3:
-        try:
-            return (ip_address(host),)
-        except ValueError:
-            if ":" in name:
-                raise AddressRefusedError("the host is not a valid IPv6 address") from None
-    labels = name.split(".")
-    if _NUMBER.fullmatch(labels[-1]):
-        raise AddressRefusedError("write an IPv4 address as four decimal numbers with nothing before or after them")
-    if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        raise AddressRefusedError("the host is not a valid name")
-    return _LOOPBACK if labels[-1] == "localhost" else ()
-
-
 def _refusal(address: Address, scheme: str, policy: AddressPolicy) -> str | None:
     reached = unwrap(address)
-    if any(contains(network, reached) for network in policy.allow_networks):
+    if any(_opens(network, reached) for network in policy.allow_networks):
         return None if scheme == "https" or policy.http_in_networks else "may be reached over https only"
     kind = why_not_public(reached)
     if kind is not None:
         return f"is {kind} address, which is not allowed"
     return None if scheme == "https" or policy.allow_http else "may be reached over https only"
+
+
+def _opens(network: Network, address: Address) -> bool:
+    """Say whether an allowed network opens the address; one wide enough for neighbours opens no metadata service."""
+    return contains(network, address) and (address not in METADATA or network.num_addresses == 1)
 
 
 def _http_somewhere(policy: AddressPolicy) -> bool:

@@ -3,9 +3,10 @@
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from ipaddress import ip_network
+from pathlib import Path
 from unittest.mock import Mock
 
 import aiohttp
@@ -62,6 +63,11 @@ REFUSED = [
     ("https://user@example.com/", "user name"),
     ("https://user:pass@example.com/", "user name"),
     ("https://:pass@example.com/", "user name"),
+    ("https://@example.com/", "user name"),
+    ("https://:@example.com/", "user name"),
+    ("https://example.com:443@127.0.0.1/", "user name"),
+    ("https://example.com\uff20127.0.0.1/", "not a URL"),
+    ("https://127.0.0.1\uff0f.example.com/", "not a URL"),
     ("https://example.com@127.0.0.1/", "user name"),
     ("https://example.com\\@127.0.0.1/", "backslashes"),
     ("https://exa mple.com/", "blanks"),
@@ -69,6 +75,14 @@ REFUSED = [
     ("https://example.com/\x00", "control"),
     ("https://example.com:0/", "port 0"),
     ("https://example.com:99999/", "not a URL"),
+    ("https://example.com:65536/", "not a URL"),
+    ("https://example.com:-1/", "not a URL|plain number"),
+    ("https://example.com:+443/", "plain number"),
+    ("https://example.com:4_43/", "plain number"),
+    ("https://example.com:\u0664\u0664\u0663/", "plain number"),
+    ("https://example.com:\uff14\uff14\uff13/", "plain number"),
+    ("https://[2606:4700:4700::1111]:+443/", "plain number"),
+    ("https://example.com:443:80/", "not a URL|plain number"),
     ("https://exam%70le.com/", "not a valid name"),
     ("https://a..b/", "not a valid name"),
     ("https://-a.example/", "not a valid name"),
@@ -88,6 +102,17 @@ REFUSED = [
     ("https://127.0.0.0x1/", "decimal numbers"),
     ("https://1.2.3.4.5/", "decimal numbers"),
     ("https://256.1.1.1/", "decimal numbers"),
+    ("https://0/", "decimal numbers"),
+    ("https://0x7f.1/", "decimal numbers"),
+    ("https://192.168.257/", "decimal numbers"),
+    ("https://0127.0.0.1/", "decimal numbers"),
+    ("https://%31%32%37.0.0.1/", "decimal numbers"),
+    ("https://127%2e0%2e0%2e1/", "not a valid name"),
+    ("https://localhost%00.example.com/", "not a valid name"),
+    ("https://\uff11\uff12\uff17.0.0.1/", "loopback"),
+    ("https://\u2460\u2461\u2466.\u24ea.\u24ea.\u2460/", "loopback"),
+    ("https://127\uff610\uff610\uff611/", "loopback"),
+    ("https://127\uff0e0\uff0e0\uff0e1/", "loopback"),
     ("https://127。0。0。1/", "loopback"),
     ("https://127.0.0.1/", "loopback"),
     ("https://[::1]/", "loopback"),
@@ -97,11 +122,26 @@ REFUSED = [
     ("https://[0:0:0:0:0:ffff:a00:1]/", "private"),
     ("https://[64:ff9b::a9fe:a9fe]/", "metadata"),
     ("https://[2002:7f00:1::]/", "reserved|private"),
-    ("https://[fe80::1%25eth0]/", "link-local|IPv6"),
+    ("https://[::127.0.0.1]/", "reserved"),
+    ("https://[::ffff:0:127.0.0.1]/", "reserved"),
+    ("https://[2001:0:4136:e378:8000:63bf:f5ff:fffe]/", "reserved|private"),
+    ("https://[64:ff9b:1::a00:1]/", "reserved"),
+    ("https://[fd00:ec2::254]/", "metadata"),
+    ("https://[ff02::1]/", "multicast"),
+    ("https://[127.0.0.1]/", "not a URL|IPv6"),
+    ("https://[v1.fe80::a]/", "IPv6"),
+    ("https://[fe80::1%25eth0]/", "zone"),
+    ("https://[fe80::1%eth0]/", "zone"),
+    ("https://[2606:4700:4700::1111%25eth0]/", "zone"),
     ("https://[::1/", "not a URL"),
     ("https://169.254.169.254/latest/meta-data/", "metadata"),
     ("https://10.0.0.1/", "private"),
     ("https://0.0.0.0/", "unspecified"),
+    ("https://100.64.0.1/", "shared"),
+    ("https://198.18.0.1/", "private"),
+    ("https://224.0.0.1/", "multicast"),
+    ("https://240.0.0.1/", "private|reserved"),
+    ("https://255.255.255.255/", "private|reserved"),
 ]
 
 
@@ -122,9 +162,36 @@ def test_http_to_public_addresses_opens_no_private_one(url: str) -> None:
         check_url(url, HTTP_TOO)
 
 
-def test_a_port_that_is_not_listed_is_refused() -> None:
-    with pytest.raises(AddressRefusedError, match="port 6379"):
-        check_url("https://example.com:6379/", AddressPolicy(ports=frozenset({443})))
+@pytest.mark.parametrize(
+    "url", ["https://example.com:6379/", "https://10.1.2.3:6379/", "http://example.com/", "https://[fd00::1]:6379/"]
+)
+def test_a_port_that_is_not_listed_is_refused_in_allowed_networks_too(url: str) -> None:
+    policy = replace(PRIVATE, ports=frozenset({8443, 443}), allow_http=True)
+    with pytest.raises(AddressRefusedError, match=r"port (6379|80) is not allowed; allowed: 443, 8443$"):
+        check_url(url, policy)
+
+
+async def test_no_packet_reaches_a_port_that_is_not_listed(listener: "Listener") -> None:
+    async with guarded_session(replace(LOOPBACK, ports=frozenset({443}))) as session:
+        with pytest.raises(AddressRefusedError, match=f"port {listener.port}"):
+            await session.get(f"http://127.0.0.1:{listener.port}/")
+    assert await _connections_after_asking_openly(listener) == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "wide", "exact"),
+    [
+        ("169.254.169.254", "169.254.0.0/16", "169.254.169.254/32"),
+        ("100.100.100.200", "100.64.0.0/10", "100.100.100.200/32"),
+        ("168.63.129.16", "0.0.0.0/0", "168.63.129.16/32"),
+        ("[::ffff:169.254.169.254]", "169.254.0.0/16", "169.254.169.254/32"),
+        ("[fd00:ec2::254]", "fd00::/8", "fd00:ec2::254/128"),
+    ],
+)
+def test_a_metadata_service_is_opened_by_its_own_address_only(host: str, wide: str, exact: str) -> None:
+    with pytest.raises(AddressRefusedError, match="metadata"):
+        check_url(f"http://{host}/", AddressPolicy(allow_networks=(ip_network(wide),)))
+    check_url(f"http://{host}/", AddressPolicy(allow_networks=(ip_network(exact),)))
 
 
 def test_the_reason_holds_nothing_of_path_and_query() -> None:
@@ -286,6 +353,46 @@ async def test_proxies_of_the_environment_and_cookies_are_not_used(
     assert seen == [None, None]
 
 
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "HTTPS_PROXY"])
+@pytest.mark.parametrize("name", [str.upper, str.lower], ids=["upper", "lower"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_name_is_not_left_to_a_proxy_of_the_environment(
+    variable: str,
+    name: Callable[[str], str],
+    scheme: str,
+    monkeypatch: pytest.MonkeyPatch,
+    rebinding: list[list[str]],
+    listener: Listener,
+) -> None:
+    monkeypatch.setenv(name(variable), f"http://127.0.0.1:{listener.port}")
+    rebinding.append(["10.0.0.1"])
+    async with guarded_session(LOOPBACK) as session:
+        with pytest.raises(AddressRefusedError):
+            await session.get(f"{scheme}://inner.example/")
+    assert await _connections_after_asking_openly(listener) == 0
+
+
+async def test_passwords_of_a_netrc_are_not_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login operator password s3cret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    seen: list[str | None] = []
+
+    async def note(request: web.Request) -> web.Response:
+        seen.append(request.headers.get("Authorization"))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/", note)
+    async with (
+        TestServer(app) as server,
+        guarded_session(LOOPBACK) as session,
+        session.get(server.make_url("/")) as response,
+    ):
+        assert response.status == 200
+    assert seen == [None]
+
+
 async def test_a_loopback_upstream_opens_loopback_and_nothing_else() -> None:
     policy = await policy_for_upstream("http://127.0.0.1:8100")
     check_url("http://127.0.0.1:9/x.png", policy)
@@ -293,6 +400,13 @@ async def test_a_loopback_upstream_opens_loopback_and_nothing_else() -> None:
     for url in ("http://10.0.0.1/x.png", "https://192.168.1.1/x.png", "http://8.8.8.8/x.png"):
         with pytest.raises(AddressRefusedError):
             check_url(url, policy)
+
+
+async def test_an_upstream_beside_a_metadata_service_does_not_open_it() -> None:
+    policy = await policy_for_upstream("http://100.100.100.7:8100")
+    check_url("http://100.100.100.8/x.png", policy)
+    with pytest.raises(AddressRefusedError, match="metadata"):
+        check_url("http://100.100.100.200/x.png", policy)
 
 
 async def test_a_private_upstream_opens_its_own_network_only(rebinding: list[list[str]]) -> None:
