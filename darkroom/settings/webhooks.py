@@ -29,10 +29,16 @@ class WebhookSettings(AreaSettings):
     allow_networks: Annotated[list[IPv4Network | IPv6Network], NoDecode, BeforeValidator(_networks)] = Field(
         default_factory=list,
         validation_alias="DARKROOM_WEBHOOK_ALLOW_NETWORKS",
-        description="CIDRs that a webhook may reach although private, over http too.",
+        description="CIDRs that a webhook may reach although private, over http too; "
+        "a metadata service in them only if named by itself (`/32`, `/128`).",
     )
     allow_http: OnOff = Field(
         "off", validation_alias="DARKROOM_WEBHOOK_ALLOW_HTTP", description="Plain http to public addresses."
+    )
+    ports: Annotated[tuple[int, ...], NoDecode, BeforeValidator(split_commas)] = Field(
+        (),
+        validation_alias="DARKROOM_WEBHOOK_PORTS",
+        description="Ports that a webhook may name, comma-separated, in the allowed networks too; empty: any.",
     )
     retry_schedule_s: Annotated[tuple[float, ...], NoDecode, BeforeValidator(split_commas)] = Field(
         DEFAULT_SCHEDULE_S,
@@ -54,6 +60,13 @@ class WebhookSettings(AreaSettings):
                 base64.b64decode(part.removeprefix("whsec_"), validate=True)
             except binascii.Error as error:
                 raise ValueError("after whsec_ every secret must be base64") from error
+        return value
+
+    @field_validator("ports")
+    @classmethod
+    def _within_range(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(1 <= port <= 65535 for port in value):
+            raise ValueError("a port must be 1 to 65535")
         return value
 
     @field_validator("retry_schedule_s")
