@@ -26,6 +26,7 @@ class Try:
     duplicates: list[str] = field(default_factory=list)
     failed_in: str = ""
     adopted: bool = False
+    by_operator: bool = False
     asked: bool = False
     taken_back: bool = False
     listing: str = ""
@@ -40,6 +41,11 @@ class Try:
         """Go on to a state under a new lease."""
         self.state = state
         self.lease += 1
+
+    @property
+    def only_concluded(self) -> bool:
+        """Whether it works on a prediction that was concluded to be its only send's: a fact may replace that."""
+        return self.state == "generating" and self.adopted and not self.by_operator and self.sends == 1
 
     def is_given(self, prediction: str) -> None:
         """Go on with a prediction; upstream has not called back about another one than before."""
@@ -126,17 +132,23 @@ class ModelJob:
         latest = 0 < send == item.sends
         if adopted and not (item.state == "unconfirmed" and latest):
             return STALE if owner is None else -3
-        if owner is not None and (adopted or not owner[0].disown(owner[1], prediction)):
-            return -3
         put_back = item.state in ("queued", "admitted")
         given_up = (item.state, item.failed_in) == ("failed", "unconfirmed")
-        if not (latest and (put_back or given_up or item.state in ("submitting", "unconfirmed"))):
+        wanted = latest and (put_back or given_up or item.state in ("submitting", "unconfirmed"))
+        if owner is not None and (adopted or not wanted or not owner[0].disown(owner[1], prediction)):
+            return -3
+        if item.only_concluded:
+            item.is_given(prediction)
+            item.adopted = False
+            item.move("generating")
+            return DONE
+        if not wanted:
             item.duplicates.append(prediction)
             self.spent += self.images
             return -4
         self.spent += self.images if put_back or (given_up and item.taken_back) else 0
         item.is_given(prediction)
-        item.failed_in, item.adopted, item.taken_back = "", adopted, False
+        item.failed_in, item.adopted, item.by_operator, item.taken_back = "", adopted, False, False
         item.move("generating")
         if self.is_current(item):
             self.status = "generating"
@@ -157,7 +169,7 @@ class ModelJob:
         self.submits += 1
         self.spent += self.images
         item.is_given(prediction)
-        item.adopted = True
+        item.adopted, item.by_operator = True, False
         item.move("generating")
         self.status = "generating"
         return DONE
@@ -290,7 +302,7 @@ class ModelJob:
             self.next_attempt()
             return DONE
         item.is_given(prediction)
-        item.failed_in, item.adopted = "", True
+        item.failed_in, item.adopted, item.by_operator = "", True, True
         item.move("generating")
         self.status = "generating" if self.status == "failed" else self.status
         return DONE

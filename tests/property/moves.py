@@ -187,14 +187,16 @@ class Moves(BudgetRules):
 
     def _accepts(self, job: ModelJob, item: Try, send: int, prediction: str, *, adopted: bool) -> Moved:
         """Do on the model what recording a prediction does, and give the answer that is due."""
-        owner = self._owner(prediction)
+        owner, concluded = self._owner(prediction), item.prediction if item.only_concluded else None
         if prediction in self.owners and owner is None:  # its owner's record has expired, the ownership has not
             moved = Moved.FOREIGN if item.state else Moved.STALE
         else:
             moved = Moved(job.accepted(item, send, prediction, owner, adopted=adopted))
         if moved in (Moved.DONE, Moved.DUPLICATE):
             self.owners[prediction] = (job.job_id, item.number)
-        if moved == Moved.DONE:
+        if moved == Moved.DONE and concluded is not None:
+            del self.owners[concluded]  # another's, whose sweep finds it now
+        elif moved == Moved.DONE:
             self.suspects, self.blamed = set(), False
         return moved
 
