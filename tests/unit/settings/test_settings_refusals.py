@@ -46,3 +46,15 @@ def test_a_wrong_setting_is_one_line_that_names_it(
     with pytest.raises(ConfigurationError) as refused:
         load_settings()
     assert refused.value.problems == [f"{variable}: {message}"]
+
+
+@pytest.mark.parametrize("public_url", [None, "http://darkroom.example.com"])
+def test_callbacks_need_an_address_that_upstream_calls(monkeypatch: pytest.MonkeyPatch, public_url: str | None) -> None:
+    monkeypatch.setenv("WAVESPEED_CALLBACKS", "on")
+    if public_url is not None:
+        monkeypatch.setenv("DARKROOM_PUBLIC_URL", public_url)
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert refused.value.problems == ["WAVESPEED_CALLBACKS: on needs an https DARKROOM_PUBLIC_URL"]
+    monkeypatch.setenv("DARKROOM_PUBLIC_URL", "https://darkroom.example.com/")
+    assert load_settings().service.public_url == "https://darkroom.example.com"

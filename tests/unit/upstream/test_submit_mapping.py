@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from darkroom.upstream.mapping import Answer, submit_outcome
-from darkroom.upstream.outcomes import Accepted, NotNow, Refused, Submission, SubmitOutcome, Unknown
+from darkroom.upstream.outcomes import Accepted, CallbackRefused, NotNow, Refused, Submission, SubmitOutcome, Unknown
 
 AnswerOf = Callable[..., Answer]
 SENT = datetime(2026, 5, 19, 6, 9, 15, tzinfo=UTC)
@@ -15,8 +15,10 @@ ENDED = datetime(2026, 5, 19, 6, 9, 16, tzinfo=UTC)
 HTML = b"<html><head><title>502</title></head><body><h1>Bad Gateway</h1></body></html>"
 
 
-def outcome(answer: Answer, prompt: str = "a fox in four panels") -> SubmitOutcome:
-    return submit_outcome(answer, Submission(prompt, "2048*2048", 4), sent_at=SENT, ended_at=ENDED)
+def outcome(answer: Answer, prompt: str = "a fox in four panels", *, calls_back: bool = False) -> SubmitOutcome:
+    return submit_outcome(
+        answer, Submission(prompt, "2048*2048", 4), sent_at=SENT, ended_at=ENDED, calls_back=calls_back
+    )
 
 
 def test_body_has_the_five_fields_upstream_knows_and_no_other() -> None:
@@ -227,3 +229,23 @@ def test_a_gateways_page_becomes_one_short_line(answer_of: AnswerOf) -> None:
     assert "Bad Gateway" in found.message
     assert "<" not in found.message
     assert len(found.message) < 600
+
+
+@pytest.mark.parametrize("text", ["webhook must be a public https URL", "Invalid callback address"])
+def test_a_refused_address_is_not_the_jobs_fault(answer_of: AnswerOf, text: str) -> None:
+    assert isinstance(outcome(answer_of(400, {"message": text}), calls_back=True), CallbackRefused)
+    assert isinstance(outcome(answer_of(400, {"message": text})), Refused), "none was named"
+    assert isinstance(outcome(answer_of(400, {"message": "size is wrong"}), calls_back=True), Refused)
+
+
+def test_a_prompt_about_webhooks_can_not_look_like_a_refused_address(answer_of: AnswerOf) -> None:
+    echoed = answer_of(400, {"message": "bad prompt: a fox draws a webhook"})
+    assert isinstance(outcome(echoed, "a fox draws a webhook", calls_back=True), Refused)
+
+
+def test_a_token_that_upstream_repeats_is_not_shown(answer_of: AnswerOf) -> None:
+    url = "https://dr.example.com/v1/upstream/callback/job_1.1.1.secret"
+    found = outcome(answer_of(400, {"message": f"webhook '{url}' can not be reached"}), calls_back=True)
+    assert isinstance(found, CallbackRefused)
+    assert "job_1.1.1" not in found.message
+    assert "can not be reached" in found.message
