@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench import deliveries, fairness, latency, limiter, memory, reconcile, scale, startup
+from bench import deliveries, fairness, guard, latency, limiter, memory, reconcile, scale, startup
 from bench.figures import BenchError, Outcome
 from bench.machine import ROOT, surroundings
 from bench.results import save, write_table
@@ -16,7 +16,7 @@ Measurement = Callable[[], Outcome]
 NAMES = (
     "latency", "memory", "startup", "fairness", "scale", "reconcile",
     "limiter_rate", "limiter_late_answers", "limiter_concurrency",
-    "webhook_isolation", "webhook_rate",
+    "webhook_isolation", "webhook_rate", "guard",
 )  # fmt: skip
 
 
@@ -70,6 +70,7 @@ def _full(
         "limiter_concurrency": lambda: limiter.run("limiter_concurrency", limiter.CONCURRENCY_BINDS),
         "webhook_isolation": lambda: deliveries.isolation(deliveries.Load()),
         "webhook_rate": lambda: deliveries.rate(deliveries.Pile()),
+        "guard": guard.run,
     }
 
 
@@ -95,6 +96,7 @@ def _quick() -> dict[str, Measurement]:
         "reconcile": lambda: reconcile.run(reconcile.Losses(jobs=20, window_s=2)),
         "webhook_isolation": lambda: deliveries.isolation(deliveries.Load(events=20, rounds=1)),
         "webhook_rate": lambda: deliveries.rate(deliveries.Pile(events=40, rounds=1)),
+        "guard": guard.run,
         **{
             name: _quick_limiter(name, case)
             for name, case in (

@@ -40,6 +40,8 @@ class Outcome:
     raw: list[dict[str, Any]] = field(default_factory=list)
     complaints: dict[str, int] = field(default_factory=dict)
     """What the service warned of meanwhile, and how often."""
+    page: str | None = None
+    """A Markdown page of its own, where a table of figures does not say it."""
 
 
 class BenchError(RuntimeError):

@@ -13,7 +13,7 @@ TABLE = "latest.md"
 
 
 def save(outcome: Outcome, folder: Path, *, started: dict[str, Any]) -> Path:
-    """Write a measurement's file; `started` describes the machine as it was when the measurement began."""
+    """Write a measurement's file (and its page); `started` describes the machine as it was when it began."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{outcome.name}.json"
     result = {
@@ -26,6 +26,8 @@ def save(outcome: Outcome, folder: Path, *, started: dict[str, Any]) -> Path:
         "raw": outcome.raw,
     }
     path.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
+    if outcome.page is not None:
+        path.with_suffix(".md").write_text(outcome.page)
     return path
 
 
