@@ -111,7 +111,7 @@ class NameServer(asyncio.DatagramProtocol):
         self._transport.sendto(self.answer(data), addr)
 
     def answer(self, query: bytes) -> bytes:
-        """Give the answer to one query, both as they are on the wire; raises `IndexError` for one that is broken off."""
+        """Give the answer to one query, as they are on the wire; raises `IndexError` for one that is broken off."""
         labels, at = [], 12
         while length := query[at]:
             labels.append(query[at + 1 : at + 1 + length].decode("ascii", "replace"))
