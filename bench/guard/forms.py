@@ -7,7 +7,11 @@ LISTED_PORTS = (80, 443)
 """Ports that the run's settings list beside the listeners' own."""
 
 TURNCOAT = "turncoat.example"
-CHECK = "check.example"
+CHECKS = ("check.example", "check6.example")
+"""Names that show whether the system asks our name server, for either kind of address."""
+
+REFUSED = "address refused: "
+"""How what was said of a refused attempt begins."""
 
 ANSWERS: dict[str, list[list[str]]] = {
     "loopback.example": [["127.0.0.1"]],
@@ -21,7 +25,8 @@ ANSWERS: dict[str, list[list[str]]] = {
     "several.example": [["10.0.0.1", "127.0.0.1", "::1"]],
     "rebinding.example": [[PUBLIC], ["127.0.0.1"]],
     TURNCOAT: [[PUBLIC], ["127.0.0.1"]],
-    CHECK: [["192.0.2.53"]],
+    CHECKS[0]: [["192.0.2.53"]],
+    CHECKS[1]: [["2001:db8::53"]],
 }
 """What the name server says to each look-up of a name in turn; the last stays."""
 
@@ -102,7 +107,7 @@ def forms(port: int) -> list[Form]:
     rows += [Form(group, url.replace("{port}", str(port))) for group, urls in _WHOLE.items() for url in urls]
     rows += [Form("ports that are not listed", f"http://{PUBLIC}:{other}/", output=False) for other in (22, 6379)]
     for name in ANSWERS:
-        if name not in (TURNCOAT, CHECK):
+        if name not in (TURNCOAT, *CHECKS):
             group = "names" if name != "rebinding.example" else "a name server that lies"
             rows.append(Form(group, f"http://{name}:{port}/", name=True, looked_up_before=group != "names"))
     return rows

@@ -3,7 +3,7 @@
 from typing import Any
 
 from bench.figures import BenchError
-from bench.guard.probe import REFUSED
+from bench.guard.forms import REFUSED
 
 
 def judge(found: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from itertools import groupby
 from typing import Any
 
-from bench.guard.probe import REFUSED
+from bench.guard.forms import REFUSED
 
 
 def page(found: dict[str, Any]) -> str:

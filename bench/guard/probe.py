@@ -17,7 +17,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from bench.guard.forms import ANSWERS, CHECK, LISTED_PORTS, PUBLIC, TURNCOAT, Form, forms
+from bench.guard.forms import ANSWERS, CHECKS, LISTED_PORTS, PUBLIC, REFUSED, TURNCOAT, Form, forms
 from bench.guard.listening import Names, NameServer, listening
 from bench.guard.namespace import active_opens, has_ipv6, open_to_the_world
 from darkroom.network import AddressPolicy, AddressRefusedError, check_form, guarded_session
@@ -26,7 +26,6 @@ from darkroom.webhooks.sender import attempt_delivery
 from worker.outputs import OutputSession
 
 TRIES = 20
-REFUSED = "address refused: "
 _SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -185,7 +184,7 @@ def _controls(
 @asynccontextmanager
 async def answering(answers: dict[str, list[list[str]]], *, own: bool) -> AsyncIterator[str]:
     """Have names looked up at our server, in a network of our own, and say so; else (or if the system asks elsewhere,
-    such as a local daemon) answer in the place of the system's look-up.
+    such as a local daemon, or not for IPv6) answer in the place of the system's look-up.
     """
     names = Names(answers)
     if not own:
@@ -197,7 +196,7 @@ async def answering(answers: dict[str, list[list[str]]], *, own: bool) -> AsyncI
         lambda: NameServer(names), local_addr=("::" if has_ipv6() else "0.0.0.0", 53)
     )
     try:
-        if await _resolves(CHECK):
+        if all([await _resolves(name) for name in CHECKS]):
             yield "a name server that the system's look-up asks"
         else:
             socket.getaddrinfo = names.getaddrinfo  # type: ignore[assignment]
