@@ -218,6 +218,8 @@ async def test_a_send_without_a_callback_awaits_none_although_an_earlier_one_did
     await store.attempts.returned(sent, "never_left")
     [again] = (await store.admit()).tickets
     assert (await store.intend(again, calls_back=False)).callback == ""
+    await store.accept(again, "p1", send=2)
+    assert (await looked_at(store, again)).callback == ""
 
 
 async def test_what_has_called_back_awaits_nothing_more_and_says_when_it_did(store: Store) -> None:
@@ -227,6 +229,24 @@ async def test_what_has_called_back_awaits_nothing_more_and_says_when_it_did(sto
     entry = await looked_at(store, ticket)
     assert entry.callback == ""
     assert entry.called_ms is not None
+
+
+async def test_a_callback_about_another_prediction_is_not_the_one_that_is_awaited(store: Store) -> None:
+    ticket = await generating(store)
+    called = await store.called_back(ticket, "second")
+    assert (called.moved, called.looks) == (Moved.DUPLICATE, False)
+    assert (await looked_at(store, ticket)).callback == "awaited"
+
+
+async def test_what_was_said_of_a_prediction_that_proved_to_be_anothers_is_not_held_for_its_own(
+    store: Store, sent: Ticket
+) -> None:
+    await store.attempts.unknown(sent, look_in_ms=0, message="reset")
+    await store.accept(sent, "anothers", adopted=True)
+    await store.called_back(sent, "anothers")
+    assert await store.accept(sent, "own") is Moved.DONE
+    entry = await looked_at(store, sent)
+    assert (entry.prediction_id, entry.callback, entry.called_ms) == ("own", "awaited", None)
 
 
 async def test_three_ends_in_a_row_that_no_callback_told_of_make_looks_frequent_until_one_comes(store: Store) -> None:
