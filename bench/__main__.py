@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from bench import deliveries, fairness, guard, latency, limiter, memory, reconcile, scale, startup
+from bench import callbacks, deliveries, fairness, guard, latency, limiter, memory, reconcile, scale, startup
 from bench.figures import BenchError, Outcome
 from bench.machine import ROOT, surroundings
 from bench.results import save, write_table
 
 Measurement = Callable[[], Outcome]
 NAMES = (
-    "latency", "memory", "startup", "fairness", "scale", "reconcile",
+    "latency", "callbacks", "memory", "startup", "fairness", "scale", "reconcile",
     "limiter_rate", "limiter_late_answers", "limiter_concurrency",
     "webhook_isolation", "webhook_rate", "guard",
 )  # fmt: skip
@@ -60,6 +60,7 @@ def _full(
     cases = [latency.Case(jobs, rate, shortest, longest) for rate, (shortest, longest) in loads]
     return {
         "latency": lambda: latency.run(cases),
+        "callbacks": lambda: callbacks.run(callbacks.CASE, rounds=callbacks.ROUNDS),
         "memory": lambda: memory.run(memory.Load()),
         "startup": lambda: startup.run(startup.Starts()),
         "fairness": lambda: fairness.run("fairness", [fairness.CONCURRENCY_BINDS, fairness.RATE_BINDS]),
@@ -77,6 +78,9 @@ def _full(
 def _quick() -> dict[str, Measurement]:
     return {
         "latency": lambda: latency.run([latency.Case(5, 20.0, 0.1, 0.2, image_bytes=20_000, poll_min_s=0.1)]),
+        "callbacks": lambda: callbacks.run(
+            latency.Case(5, 20.0, 0.5, 0.6, image_bytes=20_000, poll_min_s=0.1), rounds=1
+        ),
         "memory": lambda: memory.run(memory.Load(jobs=2, images=3, image_bytes=500_000, poll_min_s=0.1)),
         "startup": lambda: startup.run(startup.Starts(stack=1, processes=0)),
         "fairness": lambda: fairness.run(

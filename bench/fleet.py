@@ -22,6 +22,7 @@ from deploy.embedded.processes import free_port
 from deploy.embedded.s3 import EmbeddedS3, embedded_s3
 from deploy.embedded.valkey import embedded_valkey
 from simulator.testing import SimulatorProcess, simulator_process
+from tests.support.forwarder import Forwarder, certificate_of_this_machine
 
 API_KEY = "dk_bench"
 START_TIMEOUT_S = 60.0
@@ -71,20 +72,26 @@ def running_fleet(
     poll_min_s: float,
     workers: int = 1,
     settings: Mapping[str, str] | None = None,
+    callbacks: bool = False,
 ) -> Iterator[Fleet]:
     """Start everything and wait until it can work; a worker is ready when it consumes, not when it breathes.
 
     `simulator` holds its settings; `poll_min_s` and `settings` are the service's own, all others keep their defaults.
+    With `callbacks` the simulator calls the API back through a TLS front, whose certificate it does not judge.
     """
     with ExitStack() as stack:
         valkey = stack.enter_context(embedded_valkey(scratch / "valkey"))
         s3 = stack.enter_context(embedded_s3(scratch / "s3"))
-        upstream = stack.enter_context(simulator_process(**simulator))
+        upstream = stack.enter_context(simulator_process(**simulator, callback_verify_tls=not callbacks))
         receiver = stack.enter_context(running_receiver())
         client = stack.enter_context(redis.Redis.from_url(valkey.url, decode_responses=True))
         env = environment(valkey.url, s3, upstream.url) | {"DARKROOM_POLL_MIN_SECONDS": str(poll_min_s)}
         env |= settings or {}
         port = free_port()
+        if callbacks:
+            front = Forwarder(port, tls=certificate_of_this_machine())
+            stack.callback(front.close)
+            env |= {"WAVESPEED_CALLBACKS": "on", "DARKROOM_PUBLIC_URL": f"https://127.0.0.1:{front.port}"}
         names = ["worker", *(f"worker-{number}" for number in range(2, workers + 1))]
         started = tuple(
             start_in(stack, name, "worker", "--name", f"bench-{name}", scratch=scratch, env=env) for name in names

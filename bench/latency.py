@@ -38,19 +38,22 @@ def run(cases: list[Case]) -> Outcome:
     complaints: Counter[str] = Counter()
     for case in cases:
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-            rows, cpu = _run_case(case, Path(scratch), complaints)
+            rows, cpu = run_case(case, Path(scratch), complaints)
         figures += _figures(case, rows, cpu)
         raw += [{"case": case.name, **row} for row in rows]
     return Outcome("latency", {"cases": [asdict(case) for case in cases]}, figures, raw, complaints)
 
 
-def _run_case(case: Case, scratch: Path, complaints: Counter[str]) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def run_case(
+    case: Case, scratch: Path, complaints: Counter[str], *, callbacks: bool = False
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Run a case on a fresh fleet; gives what became of each job when, and CPU seconds by process."""
     simulator = {
         "inference_min_s": case.inference_min_s,
         "inference_max_s": case.inference_max_s,
         "image_bytes": case.image_bytes,
     }
-    with running_fleet(scratch, simulator=simulator, poll_min_s=case.poll_min_s) as fleet:
+    with running_fleet(scratch, simulator=simulator, poll_min_s=case.poll_min_s, callbacks=callbacks) as fleet:
         before = {process.name: process.cpu_s() for process in (fleet.worker, fleet.api)}
         posted = post_steadily(fleet, jobs=case.jobs, rate=case.rate)
         wait_for(
@@ -89,9 +92,14 @@ def _rows(fleet: Fleet, posted: list[Posted]) -> list[dict[str, Any]]:
     return rows
 
 
+def time_between(case: str, rows: list[dict[str, Any]], what: str, start: str, end: str) -> Figure:
+    """Give how long each job took from one of its moments to another."""
+    return figure(case, what, "ms", *(round((row[end] - row[start]) * 1000, 2) for row in rows))
+
+
 def _figures(case: Case, rows: list[dict[str, Any]], cpu: dict[str, float]) -> list[Figure]:
     def between(what: str, start: str, end: str) -> Figure:
-        return figure(case.name, what, "ms", *(round((row[end] - row[start]) * 1000, 2) for row in rows))
+        return time_between(case.name, rows, what, start, end)
 
     first = rows[0]
     added = [row["webhook_at"] - row["posted_at"] - (row["completed_at"] - row["received_at"]) for row in rows]

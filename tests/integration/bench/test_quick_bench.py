@@ -38,6 +38,16 @@ def test_latency_follows_every_posted_job_to_its_webhook(results: Path) -> None:
         assert row["posted_at"] <= row["received_at"] <= row["completed_at"] <= row["webhook_at"]
 
 
+def test_callbacks_are_compared_on_the_same_inputs(tmp_path: Path) -> None:
+    _bench(tmp_path, "callbacks")
+    result = _read(tmp_path, "callbacks")
+    looks = {item["case"]: item["values"] for item in result["figures"] if item["what"] == "looks a job"}
+    assert looks["callbacks on"] == [1] * 5
+    assert min(looks["callbacks off"]) > 1
+    rows = {mode: [row for row in result["raw"] if row["callbacks"] == mode] for mode in ("on", "off")}
+    assert sorted(row["number"] for row in rows["on"]) == sorted(row["number"] for row in rows["off"]) == [*range(5)]
+
+
 def test_memory_is_sampled_while_every_output_is_copied(results: Path) -> None:
     result = _read(results, "memory")
     figures = {item["what"]: item["values"][0] for item in result["figures"]}
