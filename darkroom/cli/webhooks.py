@@ -9,6 +9,7 @@ import typer
 
 from darkroom.cli.http import api, refused
 from darkroom.cli.lane import AsJson, Key, Url
+from darkroom.cli.listen import listen
 from darkroom.cli.tables import print_table
 from darkroom.cli.webhook_secrets import default, secrets
 
@@ -19,6 +20,7 @@ webhooks = typer.Typer(
 )
 webhooks.add_typer(secrets)
 webhooks.add_typer(default)
+webhooks.command(epilog="Example: darkroom webhooks listen --port 8787")(listen)
 
 MOST_SHOWN = 200
 _AGO = re.compile(r"(\d{1,6})([smhd])")
