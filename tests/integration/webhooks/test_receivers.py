@@ -1,5 +1,6 @@
 """The documented receivers, really running: they take what the sender sends, once, and nothing else."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -89,4 +90,16 @@ async def test_what_is_not_genuine_is_refused_and_not_remembered(start: Start, d
             assert await post(body, signed | {"webhook-signature": signature}) == 401, signature
         assert receiver.acted == []
         assert await post(body, signed) == 204
+        assert receiver.acted == ["job.completed job_1"]
+
+
+async def test_a_sender_that_hangs_up_halfway_does_no_harm(start: Start, deliver: Deliver) -> None:
+    with start() as receiver:
+        url = httpx.URL(receiver.url)
+        answer, sender = await asyncio.open_connection(url.host, url.port)
+        sender.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        sender.write_eof()
+        await answer.read()  # until the receiver has seen it and hung up too
+        sender.close()
+        assert (await deliver(receiver.url, event_body())).status_code == 204
         assert receiver.acted == ["job.completed job_1"]
