@@ -76,7 +76,7 @@ def _parsed(url: str | URL) -> URL:
     try:
         parsed = URL(url)
         _ = parsed.port
-    except ValueError:
+    except (ValueError, IndexError):  # yarl 1.25 looks at the first letter of the empty host of `https://[a]@`
         raise AddressRefusedError("this is not a URL") from None
     if not parsed.raw_host:
         raise AddressRefusedError("the URL names no host")

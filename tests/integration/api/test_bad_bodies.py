@@ -93,6 +93,7 @@ INVALID: dict[str, tuple[dict[str, Any], Loc]] = {
     "webhook to localhost": (body(webhook={"url": "https://localhost/"}), ["body", "webhook", "url"]),
     "webhook to the metadata address": (body(webhook={"url": "https://169.254.169.254/"}), ["body", "webhook", "url"]),
     "webhook to IPv6 loopback": (body(webhook={"url": "https://[::1]/"}), ["body", "webhook", "url"]),
+    "webhook to no host after a bracket": (body(webhook={"url": "https://[::1]@"}), ["body", "webhook", "url"]),
     "webhook that is no url": (body(webhook={"url": "example"}), ["body", "webhook", "url"]),
     "webhook with a password": (body(webhook={"url": "https://a:b@example.com/"}), ["body", "webhook", "url"]),
 }

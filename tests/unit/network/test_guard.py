@@ -65,6 +65,8 @@ REFUSED = [
     ("https://:pass@example.com/", "user name"),
     ("https://@example.com/", "user name"),
     ("https://:@example.com/", "user name"),
+    ("https://[::1]@/", "not a URL"),
+    ("https://[a]@", "not a URL"),
     ("https://example.com:443@127.0.0.1/", "user name"),
     ("https://example.com\uff20127.0.0.1/", "not a URL"),
     ("https://127.0.0.1\uff0f.example.com/", "not a URL"),
