@@ -7,9 +7,19 @@ Network = IPv4Network | IPv6Network
 
 METADATA = frozenset(
     ip_address(text)
-    for text in ("169.254.169.254", "169.254.170.2", "168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254")
-)
-"""Metadata services of AWS, GCP, Azure (its wire server has a public address), Alibaba and Oracle."""
+    for text in (
+        "169.254.169.254", "fd00:ec2::254", "fe80::a9fe:a9fe",  # nearly all; AWS; OpenStack
+        "169.254.170.2", "169.254.170.23", "fd00:ec2::23",  # credentials of AWS' containers (ECS, EKS)
+        "fd20:ce::254", "168.63.129.16",  # GCP; Azure's wire server, which has a public address
+        "192.0.0.192", "fd00:c1::a9fe:a9fe",  # Oracle
+        "100.100.100.200", "fd00:100::100:200", "169.254.0.23",  # Alibaba, Tencent
+        "169.254.42.42", "fd00:42::42", "fd00:a9fe:a9fe::1",  # Scaleway, Akamai
+    )
+)  # fmt: skip
+"""Metadata services, by the clouds' documentation and SDKs and cloud-init's data sources.
+
+All but Azure's are not public anyway; the list says what an allowed network that is wider does not open.
+"""
 
 NAT64 = IPv6Network("64:ff9b::/96")
 GLOBAL_UNICAST = IPv6Network("2000::/3")
@@ -23,12 +33,16 @@ SPECIAL: tuple[Network, ...] = tuple(
 
 
 def unwrap(address: Address) -> Address:
-    """Give the IPv4 address that an IPv4-mapped or NAT64 (RFC 6052) address leads to; others as they are."""
+    """Give the IPv4 address that an IPv4-mapped or NAT64 (RFC 6052) address leads to; others as they are.
+
+    Without the zone, which only says through which interface: with one, an address equals no other.
+    """
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
         if address in NAT64:
             return IPv4Address(int(address) & 0xFFFF_FFFF)
+        return IPv6Address(int(address))
     return address
 
 

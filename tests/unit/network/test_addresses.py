@@ -65,12 +65,38 @@ NOT_PUBLIC = [
     ("5f00::1", "reserved"),
     ("fc00::1", "private"),
     ("fd00:ec2::254", "metadata"),
+    ("fd00:ec2::254%eth0", "metadata"),
     ("fd12:3456::1", "private"),
     ("fe80::1", "link-local"),
     ("fe80::1%eth0", "link-local"),
     ("fec0::1", "reserved"),
     ("ff02::1", "multicast"),
 ]
+
+
+METADATA = [
+    "169.254.169.254",
+    "169.254.170.2",
+    "169.254.170.23",
+    "169.254.42.42",
+    "169.254.0.23",
+    "168.63.129.16",
+    "100.100.100.200",
+    "192.0.0.192",
+    "fd00:ec2::254",
+    "fd00:ec2::23",
+    "fd20:ce::254",
+    "fd00:c1::a9fe:a9fe",
+    "fd00:42::42",
+    "fd00:a9fe:a9fe::1",
+    "fd00:100::100:200",
+    "fe80::a9fe:a9fe",
+]
+
+
+@pytest.mark.parametrize("text", METADATA)
+def test_every_clouds_metadata_service_is_known_as_one(text: str) -> None:
+    assert why_not_public(unwrap(ip_address(text))) == "a cloud metadata"
 
 
 @pytest.mark.parametrize("text", PUBLIC)

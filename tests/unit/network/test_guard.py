@@ -188,6 +188,10 @@ async def test_no_packet_reaches_a_port_that_is_not_listed(listener: "Listener")
         ("168.63.129.16", "0.0.0.0/0", "168.63.129.16/32"),
         ("[::ffff:169.254.169.254]", "169.254.0.0/16", "169.254.169.254/32"),
         ("[fd00:ec2::254]", "fd00::/8", "fd00:ec2::254/128"),
+        ("[fd20:ce::254]", "fd00::/8", "fd20:ce::254/128"),
+        ("[fd00:c1::a9fe:a9fe]", "fd00::/8", "fd00:c1::a9fe:a9fe/128"),
+        ("[fe80::a9fe:a9fe]", "fe80::/10", "fe80::a9fe:a9fe/128"),
+        ("169.254.170.23", "169.254.0.0/16", "169.254.170.23/32"),
     ],
 )
 def test_a_metadata_service_is_opened_by_its_own_address_only(host: str, wide: str, exact: str) -> None:
@@ -283,6 +287,13 @@ async def test_a_name_may_not_lead_to_any_spelling_of_an_inner_address(
     rebinding.append([address])
     async with guarded_session(HTTP_TOO) as session:
         with pytest.raises(AddressRefusedError):
+            await session.get("http://rebind.example/")
+
+
+async def test_a_name_may_not_lead_to_a_metadata_service_by_a_zone(rebinding: list[list[str]]) -> None:
+    rebinding.append(["fe80::a9fe:a9fe%lo"])
+    async with guarded_session(AddressPolicy(allow_networks=(ip_network("fe80::/10"),))) as session:
+        with pytest.raises(AddressRefusedError, match="metadata"):
             await session.get("http://rebind.example/")
 
 
