@@ -81,16 +81,8 @@ async def copy_url(
         StorageUnavailableError, StorageRefusedError: the bucket (retryable).
     """
     check_form(url)
-    # As it is: quoting it anew would break the signature of a signed URL.
-    address = URL(url, encoded=url.isascii())
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout_s, sock_read=limits.stall_timeout_s)
     try:
-        async with source_session.get(
-            address,
-            timeout=timeout,
-            headers={"Accept-Encoding": "identity"},
-            max_redirects=limits.max_redirects,
-        ) as response:
+        async with await _open(url, source_session, limits) as response:
             _check_answer(response)
             size_bytes = _plain_length(response)
             chunks = _guarded_chunks(response)
@@ -102,6 +94,18 @@ async def copy_url(
                 return await _store_file(spool, bucket=bucket, key_for=key_for, limits=limits)
     except (aiohttp.ClientError, TimeoutError) as error:
         raise SourceUnavailableError(f"the output can't be fetched ({type(error).__name__})", delay_s=2) from None
+
+
+async def _open(url: str, session: aiohttp.ClientSession, limits: CopyLimits) -> aiohttp.ClientResponse:
+    """Ask for what is at the URL, redirects followed; the caller closes the answer."""
+    # As it is: quoting it anew would break the signature of a signed URL.
+    address = URL(url, encoded=url.isascii())
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_timeout_s, sock_read=limits.stall_timeout_s)
+    headers = {"Accept-Encoding": "identity"}
+    try:
+        return await session.get(address, timeout=timeout, headers=headers, max_redirects=limits.max_redirects)
+    except IndexError:  # yarl 1.25, of a redirect to `https://[a]@`; of others that are no URL aiohttp tells itself
+        raise SourceUnavailableError("the output redirects to what is no URL", delay_s=2) from None
 
 
 async def copy_file(

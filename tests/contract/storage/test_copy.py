@@ -163,6 +163,15 @@ async def test_a_failing_source_is_worth_another_try(
         await copy_url(url, bucket=store, source_session=source_session, key_for=_key)
 
 
+@pytest.mark.parametrize("target", ["https://[a]@/", "https://[::1/", "https://example.com:99999/"])
+async def test_a_source_that_redirects_to_what_is_no_url_is_worth_another_try(
+    target: str, store: Bucket, source_session: aiohttp.ClientSession, serve: Serve
+) -> None:
+    url = await serve(always(http(b"", f"Location: {target}", status="302 Found")))
+    with pytest.raises(SourceUnavailableError):
+        await copy_url(url, bucket=store, source_session=source_session, key_for=_key)
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
