@@ -1,5 +1,6 @@
 """`python -m bench [measurement …]`: run the measurements (default: all) and write the table."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,20 @@ from typing import Annotated
 
 import typer
 
-from bench import callbacks, deliveries, fairness, guard, latency, limiter, memory, reconcile, scale, startup
+from bench import (
+    callbacks,
+    fairness,
+    guard,
+    latency,
+    limiter,
+    memory,
+    reconcile,
+    scale,
+    startup,
+    webhook_isolation,
+    webhook_kills,
+    webhook_rate,
+)
 from bench.figures import BenchError, Outcome
 from bench.machine import ROOT, surroundings
 from bench.results import save, write_table
@@ -16,7 +30,7 @@ Measurement = Callable[[], Outcome]
 NAMES = (
     "latency", "callbacks", "memory", "startup", "fairness", "scale", "reconcile",
     "limiter_rate", "limiter_late_answers", "limiter_concurrency",
-    "webhook_isolation", "webhook_rate", "guard",
+    "webhook_isolation", "webhook_rate", "webhook_kills", "guard",
 )  # fmt: skip
 
 
@@ -28,6 +42,7 @@ def main(
         list[str] | None, typer.Option(metavar="MIN:MAX", help="Seconds upstream takes; one case each.")
     ] = None,
     depth: Annotated[list[int] | None, typer.Option(min=100, help="Jobs that wait in `scale`; one case each.")] = None,
+    seed: Annotated[int | None, typer.Option(help="What the kills of `webhook_kills` are drawn from.")] = None,
     out: Annotated[Path, typer.Option(help="Where results are written.")] = ROOT / "bench" / "results",
     quick: Annotated[bool, typer.Option(help="Run every part on next to nothing; its figures mean nothing.")] = False,
 ) -> None:
@@ -37,7 +52,7 @@ def main(
         raise typer.BadParameter(f"{', '.join(unknown)}; there are {', '.join(NAMES)}")
     if quick and out == ROOT / "bench" / "results":
         raise typer.BadParameter("--quick needs an --out of its own: its figures mean nothing")
-    measurements = _quick() if quick else _full(jobs, rate, inference, depth)
+    measurements = (_quick() if quick else _full(jobs, rate, inference, depth)) | _webhooks(seed, quick=quick)
     for name in wanted:
         started = surroundings()
         typer.echo(f"{name} …", err=True)
@@ -69,8 +84,6 @@ def _full(
         "limiter_rate": lambda: limiter.run("limiter_rate", limiter.RATE_BINDS),
         "limiter_late_answers": lambda: limiter.run("limiter_late_answers", limiter.LATE_ANSWERS),
         "limiter_concurrency": lambda: limiter.run("limiter_concurrency", limiter.CONCURRENCY_BINDS),
-        "webhook_isolation": lambda: deliveries.isolation(deliveries.Load()),
-        "webhook_rate": lambda: deliveries.rate(deliveries.Pile()),
         "guard": guard.run,
     }
 
@@ -98,8 +111,6 @@ def _quick() -> dict[str, Measurement]:
         ),
         "scale": lambda: scale.run(scale.Depths(depths=(100, 200), tenants=5, calls=64, admit_at_once=16)),
         "reconcile": lambda: reconcile.run(reconcile.Losses(jobs=20, window_s=2)),
-        "webhook_isolation": lambda: deliveries.isolation(deliveries.Load(events=20, rounds=1)),
-        "webhook_rate": lambda: deliveries.rate(deliveries.Pile(events=40, rounds=1)),
         "guard": guard.run,
         **{
             name: _quick_limiter(name, case)
@@ -109,6 +120,20 @@ def _quick() -> dict[str, Measurement]:
                 ("limiter_concurrency", limiter.CONCURRENCY_BINDS),
             )
         },
+    }
+
+
+def _webhooks(seed: int | None, *, quick: bool) -> dict[str, Measurement]:
+    isolation, backlog = webhook_isolation.Load(), webhook_rate.Backlog()
+    storm = webhook_kills.Storm(secrets.randbelow(2**31) if seed is None else seed)
+    if quick:
+        isolation = replace(isolation, deliveries=20, rounds=1, inference_s=0.2, poll_min_s=0.1)
+        backlog = replace(backlog, deliveries=100, receivers=2, rounds=1)
+        storm = replace(storm, deliveries=60, rate=20.0, worker_kills=1, valkey_kills=1)
+    return {
+        "webhook_isolation": lambda: webhook_isolation.run(isolation),
+        "webhook_rate": lambda: webhook_rate.run(backlog),
+        "webhook_kills": lambda: webhook_kills.run(storm),
     }
 
 

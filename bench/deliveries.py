@@ -1,193 +1,160 @@
-"""Webhooks: whether bad receivers slow good ones and jobs, and what one worker process delivers for which CPU."""
+"""Deliveries without generation: jobs stand apart from the line, and each is canceled when its event is to happen.
 
-import tempfile
+A job's end writes its event and its delivery in one script, whichever end it is; a cancel before the submit is the one
+that needs no upstream. So that no worker admits the jobs meanwhile, they are admitted to a lane that no worker serves.
+"""
+
+import asyncio
 import time
-from collections import defaultdict
-from dataclasses import asdict, dataclass
-from datetime import datetime
-from pathlib import Path
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-import httpx
-import orjson
 import redis
+from redis.exceptions import RedisError
 
-from bench.figures import BenchError, Figure, Outcome, figure
-from bench.fleet import Fleet, running_fleet
-from bench.receivers import Receivers, running_receivers
-from bench.waiting import wait_for
-from darkroom.ids import new_id
-from darkroom.jobs import JobRequest, Webhook
+from bench.figures import BenchError
+from bench.line import call_each, enqueue_arguments, fill
+from bench.receivers import Arrival
 from darkroom.store import keys
-from darkroom.store.scripts import digests, sources
+from darkroom.store.connection import UNAVAILABLE, connect
+from darkroom.store.scripts import Scripts
 
-TTL_MS = 7 * 86_400_000
-BAD = ("hang", "error", "reset")
-SIMULATOR = {"inference_min_s": 1.0, "inference_max_s": 1.5, "image_bytes": 100_000}
+TENANT = "hooked"
+LANE = "set-aside"
+LANE_LIMIT = 10_000_000
+LEASE_MS = 3_600_000
+ADMIT_AT_ONCE = 500
+AGAIN_S = 0.1
+AWAY_MOST_S = 60.0
+
+
+def set_aside(redis_url: str, webhook_urls: Sequence[str]) -> list[str]:
+    """Make a job for each webhook that only waits to be canceled, and give their ids. No worker may run yet."""
+    ids = fill(redis_url, (enqueue_arguments(TENANT, 1, webhook_url=url) for url in webhook_urls))
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        call_each(client, "lane_configure", [(LANE, LANE_LIMIT, LANE_LIMIT, "images")])
+        portions = range(0, len(ids), ADMIT_AT_ONCE)
+        call_each(client, "admit", [(LANE, ADMIT_AT_ONCE, LEASE_MS, LANE_LIMIT) for _ in portions])
+        if client.zcard(keys.unsent(LANE)) != len(ids):
+            raise BenchError(f"{client.zcard(keys.unsent(LANE))} of {len(ids)} jobs are set aside")
+        client.delete(keys.PROGRESS, keys.WAKE)  # nobody is going to begin what was called for here
+    return ids
+
+
+@dataclass(slots=True)
+class Ends:
+    """Ends jobs at their planned moments, and goes on while the store is away. `late_s` is how late the calls began."""
+
+    redis_url: str
+    late_s: list[float] = field(default_factory=list)
+    repeated: int = 0
+
+    def run(self, planned: Iterable[tuple[float, str]]) -> None:
+        """Cancel each job so many seconds from now; returns once every cancel is acknowledged."""
+        asyncio.run(self._run(sorted(planned)))
+
+    async def _run(self, planned: list[tuple[float, str]]) -> None:
+        connection = connect(self.redis_url)
+        scripts, start = Scripts.shared(connection), time.monotonic()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for at_s, job_id in planned:
+                    await asyncio.sleep(max(0.0, start + at_s - time.monotonic()))
+                    self.late_s.append(time.monotonic() - start - at_s)
+                    group.create_task(self._end(scripts, job_id))
+        finally:
+            await connection.aclose()
+
+    async def _end(self, scripts: Scripts, job_id: str) -> None:
+        """Cancel one job; the mark lets a call that is repeated after a lost answer give the same again."""
+        deadline = time.monotonic() + AWAY_MOST_S
+        while True:
+            try:
+                answer = int(await scripts.call("cancel", job_id, job_id))
+            except UNAVAILABLE as error:
+                if time.monotonic() > deadline:
+                    raise BenchError(f"the store was away for {AWAY_MOST_S:g} s") from error
+                self.repeated += 1
+                await asyncio.sleep(AGAIN_S)
+                continue
+            if answer != 1:
+                raise BenchError(f"cancel of {job_id} answered {answer}")
+            return
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """How many events a receiver's kind is told of in one round (the good ones together), and how many a second."""
+class Told:
+    """What the store holds of a job's one delivery."""
 
-    events: int = 1_000
-    rate: float = 50.0
-    good: int = 4
-    jobs_a_second: float = 2.0
-    rounds: int = 3
+    event_id: str
+    status: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pile:
-    """How many deliveries are due at once when the worker starts to send, over how many receivers."""
-
-    events: int = 3_000
-    receivers: int = 8
-    rounds: int = 3
+def steadily(job_ids: Sequence[str], *, rate: float, delay_s: float = 0.0) -> list[tuple[float, str]]:
+    """Plan these jobs' ends so many a second, the first after the delay."""
+    return [(delay_s + number / rate, job_id) for number, job_id in enumerate(job_ids)]
 
 
-def isolation(load: Load) -> Outcome:
-    """Tell good receivers of events at a steady pace, alone and beside three bad ones, in turns, a fresh fleet each."""
-    raw: list[dict[str, Any]] = []
-    jobs: list[dict[str, Any]] = []
-    for number in range(load.rounds):
-        for beside in (False, True):
-            with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-                told, posted = _round(load, Path(scratch), beside=beside)
-            case = _case(beside)
-            raw += [{"case": case, "round": number, **row} for row in told]
-            jobs += [{"case": case, "round": number, **row} for row in posted]
-    return Outcome("webhook_isolation", asdict(load), _isolation_figures(raw, jobs), raw + jobs)
+def deliveries_of(client: "redis.Redis", job_ids: Sequence[str]) -> dict[str, Told]:
+    """Read the one delivery of each of these jobs.
+
+    Raises:
+        BenchError: a job has none, or several.
+        redis.exceptions.RedisError: the store is away.
+    """
+    pipe = client.pipeline(transaction=False)
+    for job_id in job_ids:
+        pipe.hget(keys.job(job_id), "deliveries")
+    found = dict(zip(job_ids, pipe.execute(), strict=True))
+    if wrong := {job_id: ids for job_id, ids in found.items() if not ids or "," in ids}:
+        raise BenchError(f"jobs without one delivery each: {wrong}")
+    for delivery_id in found.values():
+        pipe.hmget(keys.delivery(delivery_id), "event", "status")
+    return {job_id: Told(*record) for job_id, record in zip(job_ids, pipe.execute(), strict=True)}
 
 
-def rate(pile: Pile) -> Outcome:
-    """Let one worker find a pile of due deliveries, and time it and its CPU until the last has arrived."""
-    figures: dict[str, list[float]] = defaultdict(list)
-    for _ in range(pile.rounds):
-        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-            for name, value in _send_pile(pile, Path(scratch)).items():
-                figures[name].append(value)
-    units = {"deliveries a second": "", "CPU of the worker a delivery": "ms"}
-    case = f"{pile.events:,} due at once, {pile.receivers} receivers"
-    return Outcome(
-        "webhook_rate", asdict(pile), [figure(case, name, units[name], *values) for name, values in figures.items()]
-    )
+def all_delivered(client: "redis.Redis", job_ids: Sequence[str]) -> bool:
+    """Say whether each of these jobs' deliveries has reached its receiver, as far as the store is there to ask."""
+    try:
+        return {told.status for told in deliveries_of(client, job_ids).values()} == {"delivered"}
+    except RedisError:
+        return False
 
 
-def _case(beside: bool) -> str:
-    return "beside one that hangs, one that answers 500, one that resets" if beside else "none beside them"
+def is_taken(arrival: Arrival) -> bool:
+    """Say whether the receiver took it, so that it counts as delivered."""
+    return 200 <= arrival.answered < 300
 
 
-def _round(load: Load, scratch: Path, *, beside: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    kinds = ["good"] * load.good + (list(BAD) if beside else [])
-    with (
-        running_receivers(scratch, kinds) as receivers,
-        running_fleet(scratch, simulator=SIMULATOR, poll_min_s=1.0) as fleet,
-    ):
-        teller = _Teller(fleet.redis)
-        posted = _tell_steadily(load, fleet, teller, receivers, beside=beside)
-        wanted = {"good": load.events} | (dict.fromkeys(BAD, 1) if beside else {})
-        wait_for(lambda: _all_told(receivers, wanted), 60, what="the good receivers to be told", pause_s=0.2)
-        wait_for(lambda: all(fleet.attempt(job).get("stored_ms") for job in posted), 60, what="jobs", pause_s=0.2)
-        return _first_arrivals(receivers), [_job_row(fleet, job, at) for job, at in posted.items()]
+def check_ids(arrivals: Iterable[Arrival], deliveries: Mapping[str, Told]) -> None:
+    """Raise `BenchError` unless every attempt carried the id of its job's event."""
+    wrong = [
+        arrival
+        for arrival in arrivals
+        if arrival.job_id not in deliveries or deliveries[arrival.job_id].event_id != arrival.event_id
+    ]
+    if wrong:
+        raise BenchError(f"{len(wrong)} attempts under another id than their event's, such as {wrong[0]}")
 
 
-def _tell_steadily(
-    load: Load, fleet: Fleet, teller: "_Teller", receivers: Receivers, *, beside: bool
-) -> dict[str, float]:
-    posted: dict[str, float] = {}
-    start, every = time.time(), max(1, int(load.rate / load.jobs_a_second))
-    with httpx.Client(base_url=fleet.api_url, headers=fleet.headers) as client:
-        for number in range(load.events):
-            time.sleep(max(0.0, start + number / load.rate - time.time()))
-            teller.tell(receivers.urls[number % load.good])
-            for place in range(load.good, len(receivers.urls)) if beside else ():
-                teller.tell(receivers.urls[place])
-            if number % every == 0:
-                at = time.time()
-                posted[client.post("/v1/jobs", json={"prompt": f"fox {number}"}).json()["id"]] = at
-    return posted
+def check_received(arrivals: Iterable[Arrival], deliveries: Mapping[str, Told]) -> None:
+    """Raise `BenchError` unless each of these events was taken by its receiver at least once."""
+    taken = {arrival.event_id for arrival in arrivals if is_taken(arrival)}
+    missing = [(job_id, told) for job_id, told in deliveries.items() if told.event_id not in taken]
+    if missing:
+        raise BenchError(f"{len(missing)} of {len(deliveries)} events were received by nobody, such as {missing[0]}")
 
 
-def _all_told(receivers: Receivers, wanted: dict[str, int]) -> bool:
-    ids: dict[str, set[object]] = defaultdict(set)
-    for row in receivers.arrivals():
-        ids[receivers.kinds[int(str(row["receiver"]))]].add(row["id"])
-    return all(len(ids[kind]) >= count for kind, count in wanted.items())
+def first_attempts(arrivals: Iterable[Arrival]) -> list[Arrival]:
+    """Give the earliest arrival of each event."""
+    earliest: dict[str, Arrival] = {}
+    for arrival in sorted(arrivals, key=lambda arrival: arrival.at):
+        earliest.setdefault(arrival.event_id, arrival)
+    return list(earliest.values())
 
 
-def _first_arrivals(receivers: Receivers) -> list[dict[str, Any]]:
-    first: dict[str, dict[str, Any]] = {}
-    for row in receivers.arrivals():
-        told_at = datetime.fromisoformat(str(row["told_at"])).timestamp()
-        kind = receivers.kinds[int(str(row["receiver"]))]
-        first.setdefault(str(row["id"]), {"kind": kind, "ms": round((float(str(row["at"])) - told_at) * 1000, 2)})
-    return list(first.values())
-
-
-def _job_row(fleet: Fleet, job_id: str, posted_at: float) -> dict[str, Any]:
-    attempt = fleet.attempt(job_id)
-    return {
-        "kind": "job",
-        "to_submit_ms": round(int(attempt["sent_ms"]) - posted_at * 1000, 2),
-        "to_store_ms": int(attempt["stored_ms"]) - int(attempt["storing_ms"]),
-    }
-
-
-def _isolation_figures(raw: list[dict[str, Any]], jobs: list[dict[str, Any]]) -> list[Figure]:
-    figures = []
-    for case in dict.fromkeys(row["case"] for row in raw):
-        for kind in ("good", *BAD):
-            values = [row["ms"] for row in raw if (row["case"], row["kind"]) == (case, kind)]
-            if values:
-                figures.append(figure(case, f"event → first attempt arrives, {kind}", "ms", *values))
-        for what, name in (("POST → submit", "to_submit_ms"), ("seen → stored", "to_store_ms")):
-            values = [row[name] for row in jobs if row["case"] == case]
-            figures.append(figure(case, f"a job beside: {what}", "ms", *values))
-    return figures
-
-
-def _send_pile(pile: Pile, scratch: Path) -> dict[str, float]:
-    """Let the worker be stopped while the pile grows, so that all of it is due when it goes on."""
-    with (
-        running_receivers(scratch, ["good"] * pile.receivers) as receivers,
-        running_fleet(scratch, simulator=SIMULATOR, poll_min_s=1.0) as fleet,
-    ):
-        teller = _Teller(fleet.redis)
-        fleet.worker.freeze()
-        for number in range(pile.events):
-            teller.tell(receivers.urls[number % pile.receivers])
-        before_s = fleet.worker.cpu_s()
-        fleet.worker.thaw()
-        wait_for(lambda: len(receivers.arrivals()) >= pile.events, 120, what="all to arrive", pause_s=0.2)
-        cpu_s = fleet.worker.cpu_s() - before_s
-        rows = receivers.arrivals()
-        if len({row["id"] for row in rows}) != pile.events:
-            raise BenchError(f"{pile.events} events, {len(rows)} arrivals of {len({row['id'] for row in rows})}")
-        times = sorted(float(str(row["at"])) for row in rows)
-        return {
-            "deliveries a second": round(pile.events / (times[-1] - times[0]), 1),
-            "CPU of the worker a delivery": round(cpu_s * 1000 / pile.events, 3),
-        }
-
-
-class _Teller:
-    """Brings about one event at a time: a job that is enqueued and canceled in one go, so that nobody admits it."""
-
-    def __init__(self, client: "redis.Redis") -> None:
-        self._client = client
-        for name in ("enqueue", "cancel"):
-            client.script_load(sources()[name])
-
-    def tell(self, url: str) -> None:
-        """Have a job's cancel told to this address."""
-        request = JobRequest(prompt="a fox finds a lantern in the snow", webhook=Webhook(url=url))
-        body = orjson.dumps(request.model_dump(mode="json", exclude_defaults=True)).decode()
-        job_id = new_id("job")
-        arguments = (job_id, "bench", 1, "normal", body, 0, "", "", 1, 10_000_000, TTL_MS, 0)
-        pipe = self._client.pipeline(transaction=True)
-        pipe.evalsha(digests()["enqueue"], 1, keys.ROOT, *arguments)
-        pipe.evalsha(digests()["cancel"], 1, keys.ROOT, job_id, "")
-        pipe.delete(keys.WAKE)  # nobody publishes the call for dispatch that the first script asks for
-        if pipe.execute()[1] != 1:
-            raise BenchError(f"{job_id} was not canceled")
+def more_than_once(arrivals: Iterable[Arrival]) -> int:
+    """Count events that were taken more than once: at least once is promised, not exactly once."""
+    times = Counter(arrival.event_id for arrival in arrivals if is_taken(arrival))
+    return sum(count > 1 for count in times.values())

@@ -4,7 +4,7 @@ Only the webhook receiver and the load run in the benchmark's own process.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,14 +73,17 @@ def running_fleet(
     workers: int = 1,
     settings: Mapping[str, str] | None = None,
     callbacks: bool = False,
+    prepare: Callable[[str], object] = str,
 ) -> Iterator[Fleet]:
     """Start everything and wait until it can work; a worker is ready when it consumes, not when it breathes.
 
     `simulator` holds its settings; `poll_min_s` and `settings` are the service's own, all others keep their defaults.
     With `callbacks` the simulator calls the API back through a TLS front, whose certificate it does not judge.
+    `prepare` gets the store's URL before any process of the service runs.
     """
     with ExitStack() as stack:
         valkey = stack.enter_context(embedded_valkey(scratch / "valkey"))
+        prepare(valkey.url)
         s3 = stack.enter_context(embedded_s3(scratch / "s3"))
         upstream = stack.enter_context(simulator_process(**simulator, callback_verify_tls=not callbacks))
         receiver = stack.enter_context(running_receiver())

@@ -65,10 +65,10 @@ def run_case(
         fleet.receiver.check([job.job_id for job in posted])
         used = {process.name: process.cpu_s() - before[process.name] for process in (fleet.worker, fleet.api)}
         complaints.update(fleet.complaints())
-        return _rows(fleet, posted), used
+        return job_rows(fleet, posted), used
 
 
-def _rows(fleet: Fleet, posted: list[Posted]) -> list[dict[str, Any]]:
+def job_rows(fleet: Fleet, posted: list[Posted]) -> list[dict[str, Any]]:
     """Put together what each process noted about each job; Unix seconds throughout."""
     ledger = {entry["id"]: entry for entry in fleet.simulator.predictions()}
     if len(ledger) != len(posted):

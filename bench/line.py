@@ -8,7 +8,7 @@ import orjson
 import redis
 
 from darkroom.ids import new_id
-from darkroom.jobs import JobRequest
+from darkroom.jobs import JobRequest, Webhook
 from darkroom.store import keys
 from darkroom.store.connection import connect
 from darkroom.store.scripts import Scripts, digests, sources
@@ -21,9 +21,10 @@ TTL_MS = 7 * 86_400_000
 Arguments = tuple[str | int, ...]
 
 
-def enqueue_arguments(tenant: str, images: int, *, expires_in_ms: int = 0) -> Arguments:
+def enqueue_arguments(tenant: str, images: int, *, expires_in_ms: int = 0, webhook_url: str | None = None) -> Arguments:
     """Give what `enqueue.lua` is called with for one job with a prompt of 200 characters; the id comes first."""
-    request = JobRequest(prompt=PROMPT[:PROMPT_CHARACTERS], max_images=images)
+    webhook = Webhook(url=webhook_url) if webhook_url else None
+    request = JobRequest(prompt=PROMPT[:PROMPT_CHARACTERS], max_images=images, webhook=webhook)
     body = orjson.dumps(request.model_dump(mode="json", exclude_defaults=True)).decode()
     return (new_id("job"), tenant, images, "normal", body, expires_in_ms, "", "", 1, 10_000_000, TTL_MS, 0)
 

@@ -1,7 +1,6 @@
 """Processes of the service, started the way a user does, in an environment that holds none of the user's settings."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import psutil
 
 from bench.figures import BenchError
 from bench.machine import ROOT
-from deploy.embedded.processes import die_with_parent, stop, tail
+from deploy.embedded.processes import die_with_parent, kill, stop, tail
 
 GRACE_S = 30.0
 _OURS = ("DARKROOM_", "WAVESPEED_", "AWS_", "RCLONE_")
@@ -67,24 +66,25 @@ class ServiceProcess:
 
     def cpu_s(self) -> float:
         """CPU seconds it has used so far, user and system."""
-        times = self._psutil.cpu_times()
-        return float(times.user + times.system)
+        return used_cpu_s(self._psutil)
 
     def rss_bytes(self) -> int:
         """Resident memory now."""
         return int(self._psutil.memory_info().rss)
 
-    def freeze(self) -> None:
-        """Stop it where it stands."""
-        self.popen.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        self.popen.send_signal(signal.SIGCONT)
+    def kill(self) -> None:
+        """End it by SIGKILL, as a crash would."""
+        kill(self.popen)
 
     def stop(self) -> None:
         """End it in order, hard after a grace."""
         stop(self.popen, grace_s=GRACE_S)
+
+
+def used_cpu_s(process: psutil.Process) -> float:
+    """CPU seconds a process has used so far, user and system."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _parsed(line: str) -> dict[str, Any]:

@@ -1,101 +1,259 @@
-"""`python -m bench.receivers FILE KIND…`: webhook receivers in a process of their own, one port each.
+"""Webhook receivers in a process of their own: as many as wanted, each on its own port and with its own behaviour.
 
-Prints the ports as JSON once all listen, and writes a JSON line to FILE for every POST that arrived. Kinds: `good`
-answers 204, `error` 500, `reset` resets the connection once the request is there, `hang` never answers.
+`python -m bench.receivers good hangs …` says on its first line which ports they have, answers each command on stdin
+(`count`, `arrivals`) with one line of JSON, and ends with its stdin. What a receiver reads of a request is what the
+service's HTTP client writes: a head and a body of the length that the head gives.
 """
 
 import asyncio
-import json
 import socket
 import struct
+import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from subprocess import DEVNULL, PIPE, Popen
-from typing import IO
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, cast
 
 import orjson
+import psutil
 
+from bench.figures import BenchError
 from bench.machine import ROOT
+from bench.processes import clean_environment, used_cpu_s
 from deploy.embedded.processes import die_with_parent, stop
 
-KINDS = ("good", "error", "reset", "hang")
-_ANSWERS = {
-    "good": b"HTTP/1.1 204 No Content\r\n\r\n",
-    "error": b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n",
-}
+NO_ANSWER = 0
+FIRST_FAILURES_PERCENT = 20
+SLOW_ANSWER_S = 0.3
+BACKLOG = 1024
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER, no time: closing sends RST
+
+
+class Behaviour(StrEnum):
+    """What a receiver does with each request, after reading it whole."""
+
+    GOOD = "good"
+    """Answers 204."""
+    HANGS = "hangs"
+    """Never answers and keeps the connection."""
+    FAILS = "fails"
+    """Answers 500."""
+    RESETS = "resets"
+    """Resets the connection."""
+    FAILS_FIRST = "slow, fails at first"
+    """Takes a third of a second, and answers 500 to the first attempt at a fifth of the events, 204 to all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One attempt that reached a receiver. Unix seconds, `event_at` by Redis' clock and in whole milliseconds."""
+
+    receiver: int
+    at: float
+    event_id: str
+    job_id: str
+    event_at: float
+    answered: int
+
+
+@dataclass(slots=True)
+class _Kept:
+    """One request as it arrived; it is parsed when it is asked for, not while others arrive."""
+
+    at: float
+    event_id: str
+    body: bytes
+    answered: int
+
+
+class _Receiver:
+    """One receiver's behaviour and what has reached it."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.kept: list[_Kept] = []
+        self._behaviour = behaviour
+        self._known: set[str] = set()
+
+    def take(self, event_id: str, body: bytes, at: float) -> int:
+        """Keep a request and give the status to answer it with, or `NO_ANSWER`."""
+        answered = self._answer(event_id)
+        self.kept.append(_Kept(at, event_id, body, answered))
+        return answered
+
+    def _answer(self, event_id: str) -> int:
+        first = event_id not in self._known
+        self._known.add(event_id)
+        match self._behaviour:
+            case Behaviour.GOOD:
+                return 204
+            case Behaviour.FAILS:
+                return 500
+            case Behaviour.FAILS_FIRST:
+                return 500 if first and zlib.crc32(event_id.encode()) % 100 < FIRST_FAILURES_PERCENT else 204
+            case Behaviour.HANGS | Behaviour.RESETS:
+                return NO_ANSWER
+
+    @property
+    def delay_s(self) -> float:
+        """How long an answer takes."""
+        return SLOW_ANSWER_S if self._behaviour is Behaviour.FAILS_FIRST else 0.0
+
+    @property
+    def resets(self) -> bool:
+        """Whether a connection ends with its first request."""
+        return self._behaviour is Behaviour.RESETS
+
+
+class _Connection(asyncio.Protocol):
+    """One connection to a receiver; requests on it come one after another."""
+
+    def __init__(self, receiver: _Receiver) -> None:
+        self._receiver = receiver
+        self._read = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep what is answered on."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take every request that is complete; its time is that of its last byte."""
+        at = time.time()
+        self._read += data
+        while request := _take_request(self._read):
+            self._answer(self._receiver.take(*request, at))
+
+    def _answer(self, status: int) -> None:
+        if status != NO_ANSWER:
+            answer = b"HTTP/1.1 %d Bench\r\nContent-Length: 0\r\n\r\n" % status
+            if delay_s := self._receiver.delay_s:
+                asyncio.get_running_loop().call_later(delay_s, self._write, answer)
+            else:
+                self._write(answer)
+        elif self._receiver.resets:
+            connection: socket.socket = self._transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._transport.abort()
+
+    def _write(self, answer: bytes) -> None:
+        if not self._transport.is_closing():  # its sender may have been killed
+            self._transport.write(answer)
+
+
+def _take_request(read: bytearray) -> tuple[str, bytes] | None:
+    """Take the first whole request off what was read: its `webhook-id` and its body."""
+    head, end, _ = bytes(read).partition(b"\r\n\r\n")
+    if not end:
+        return None
+    lines = [line.partition(b":") for line in head.split(b"\r\n")[1:]]
+    headers = {name.lower(): value.strip() for name, _, value in lines}
+    length = len(head) + len(end) + int(headers[b"content-length"])
+    if len(read) < length:
+        return None
+    body = bytes(read[len(head) + len(end) : length])
+    del read[:length]
+    return headers[b"webhook-id"].decode(), body
+
+
+async def serve(behaviours: list[Behaviour]) -> None:
+    """Receive, say where, and answer commands until stdin ends."""
+    loop = asyncio.get_running_loop()
+    receivers = [_Receiver(behaviour) for behaviour in behaviours]
+    servers = [
+        await loop.create_server(lambda receiver=receiver: _Connection(receiver), "127.0.0.1", 0, backlog=BACKLOG)  # type: ignore[misc]
+        for receiver in receivers
+    ]
+    _say([server.sockets[0].getsockname()[1] for server in servers])
+    commands = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    while command := (await commands.readline()).decode().strip():
+        if command == "count":
+            _say([len(receiver.kept) for receiver in receivers])
+        elif command == "arrivals":
+            _say([_told(number, kept) for number, receiver in enumerate(receivers) for kept in receiver.kept])
+        else:
+            raise ValueError(f"{command!r}: there are `count` and `arrivals`")
+
+
+def _told(number: int, kept: _Kept) -> list[Any]:
+    event = orjson.loads(kept.body)
+    return [number, kept.at, kept.event_id, event["data"]["id"], event["timestamp"], kept.answered]
+
+
+def _say(value: object) -> None:
+    sys.stdout.buffer.write(orjson.dumps(value) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 class Receivers:
-    """What listens, as the benchmark sees it: URLs in the order of the kinds, and what arrived so far."""
+    """The running process, asked from the benchmark's."""
 
-    def __init__(self, kinds: list[str], ports: list[int], path: Path) -> None:
-        self.kinds = kinds
-        self.urls = [f"http://127.0.0.1:{port}/hook" for port in ports]
-        self._path = path
+    def __init__(self, behaviours: list[Behaviour]) -> None:
+        self._popen = subprocess.Popen(
+            [sys.executable, "-m", "bench.receivers", *behaviours],
+            cwd=ROOT,
+            env=clean_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
+        )
+        self.urls = tuple(f"http://127.0.0.1:{port}/hook" for port in self._heard())
+        self._psutil = psutil.Process(self._popen.pid)
 
-    def arrivals(self) -> list[dict[str, object]]:
-        """Give every POST that arrived: `receiver` (its place), `id`, `told_at` (its event's time), `at` (Unix s)."""
-        lines = self._path.read_bytes().splitlines() if self._path.exists() else []
-        return [orjson.loads(line) for line in lines]
+    def counts(self) -> list[int]:
+        """Say how many attempts have reached each receiver."""
+        return [int(count) for count in self._ask(b"count\n")]
+
+    def arrivals(self) -> list[Arrival]:
+        """Give every attempt that has reached any of them, in the order of its arrival."""
+        told = [
+            Arrival(number, at, event_id, job_id, datetime.fromisoformat(event_at).timestamp(), answered)
+            for number, at, event_id, job_id, event_at, answered in self._ask(b"arrivals\n")
+        ]
+        return sorted(told, key=lambda arrival: arrival.at)
+
+    def cpu_s(self) -> float:
+        """CPU seconds the process has used so far, user and system."""
+        return used_cpu_s(self._psutil)
+
+    def close(self) -> None:
+        """End the process."""
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                pipe.close()
+        stop(self._popen)
+
+    def _ask(self, command: bytes) -> list[Any]:
+        if self._popen.stdin is None:
+            raise AssertionError("started with a pipe")
+        self._popen.stdin.write(command)
+        self._popen.stdin.flush()
+        return self._heard()
+
+    def _heard(self) -> list[Any]:
+        if self._popen.stdout is None:
+            raise AssertionError("started with a pipe")
+        line = self._popen.stdout.readline()
+        if not line:
+            raise BenchError(f"the receivers ended with {self._popen.wait()}")
+        heard: list[Any] = orjson.loads(line)
+        return heard
 
 
 @contextmanager
-def running_receivers(folder: Path, kinds: list[str]) -> Iterator[Receivers]:
-    """Run receivers of these kinds until the end of the block."""
-    path = folder / "arrivals.jsonl"
-    command = [sys.executable, "-m", "bench.receivers", str(path), *kinds]
-    process = Popen(command, cwd=ROOT, stdin=DEVNULL, stdout=PIPE, preexec_fn=die_with_parent())
+def running_receivers(*behaviours: Behaviour) -> Iterator[Receivers]:
+    """Receive until the end of the block; each behaviour has a port, and so a host for the service, of its own."""
+    receivers = Receivers(list(behaviours))
     try:
-        if process.stdout is None:
-            raise AssertionError("its output is piped")
-        yield Receivers(kinds, json.loads(process.stdout.readline()), path)
+        yield receivers
     finally:
-        stop(process, grace_s=5)
-
-
-async def _serve(kind: str, place: int, out: IO[bytes]) -> asyncio.Server:
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                at = time.time()
-                body = await reader.readexactly(_length(head))
-                out.write(orjson.dumps(_row(place, head, body, at)) + b"\n")
-                out.flush()
-                if kind == "hang":
-                    await reader.read()  # until the sender gives up
-                    return
-                if kind == "reset":
-                    sock = writer.get_extra_info("socket")
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    return
-                writer.write(_ANSWERS[kind])
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        finally:
-            writer.close()
-
-    return await asyncio.start_server(take, "127.0.0.1", 0, backlog=1024)
-
-
-def _length(head: bytes) -> int:
-    return next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-
-
-def _row(place: int, head: bytes, body: bytes, at: float) -> dict[str, object]:
-    name = next(line[11:].strip() for line in head.split(b"\r\n") if line.lower().startswith(b"webhook-id:"))
-    return {"receiver": place, "id": name.decode(), "told_at": orjson.loads(body)["timestamp"], "at": at}
-
-
-async def _main(out: IO[bytes], kinds: list[str]) -> None:
-    servers = [await _serve(kind, place, out) for place, kind in enumerate(kinds)]
-    print(json.dumps([server.sockets[0].getsockname()[1] for server in servers]), flush=True)
-    await asyncio.gather(*(server.serve_forever() for server in servers))
+        receivers.close()
 
 
 if __name__ == "__main__":
-    with Path(sys.argv[1]).open("ab") as arrivals:
-        asyncio.run(_main(arrivals, sys.argv[2:]))
+    asyncio.run(serve([Behaviour(name) for name in sys.argv[1:]]))

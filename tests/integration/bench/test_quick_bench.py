@@ -119,10 +119,3 @@ def test_quick_figures_never_land_among_the_results() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "--out" in done.stderr
-
-
-def test_every_good_receiver_is_told_beside_bad_ones(tmp_path: Path) -> None:
-    _bench(tmp_path, "webhook_isolation", "webhook_rate")
-    rows = [row for row in _read(tmp_path, "webhook_isolation")["raw"] if row["kind"] == "good"]
-    assert [row["case"] for row in rows].count("none beside them") == len(rows) / 2 == 20
-    assert _read(tmp_path, "webhook_rate")["figures"][0]["values"][0] > 0
