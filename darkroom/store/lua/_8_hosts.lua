@@ -17,12 +17,15 @@ local function host_of(url)
   return authority:match('([^@]*)$'):lower()
 end
 
+local function is_probing(host, breaker)
+  return breaker.probe and call('SISMEMBER', k_flying(host), breaker.probe) == 1
+end
+
 -- Whether one more delivery may go; while the breaker is open that is one probe at its time.
 local function host_has_room(host)
   local breaker = fields(k_host(host), 'until_ms', 'probe')
   if not breaker.until_ms then return call('SCARD', k_flying(host)) < HOST_AT_ONCE end
-  local probing = breaker.probe and call('SISMEMBER', k_flying(host), breaker.probe) == 1
-  return not probing and NOW >= tonumber(breaker.until_ms)
+  return not is_probing(host, breaker) and NOW >= tonumber(breaker.until_ms)
 end
 
 local function fly(host, id)
@@ -30,10 +33,12 @@ local function fly(host, id)
   if call('HEXISTS', k_host(host), 'until_ms') == 1 then call('HSET', k_host(host), 'probe', id) end
 end
 
--- The host's timer goes off when its next probe may go, if anything waits for that.
+-- The host's timer goes off when its next probe may go, if anything waits for that. While one is under way there is none:
+-- the time of the next is not known before its end, which sets it, and a timer that is due would be due again at once.
 local function set_host_timer(host)
-  local next_ms = call('HGET', k_host(host), 'until_ms')
-  if next_ms and call('ZCARD', k_host_queue(host)) > 0 then due_in('w:' .. host, math.max(0, tonumber(next_ms) - NOW)) end
+  local breaker = fields(k_host(host), 'until_ms', 'probe')
+  if not breaker.until_ms or is_probing(host, breaker) or call('ZCARD', k_host_queue(host)) == 0 then return end
+  due_in('w:' .. host, math.max(0, tonumber(breaker.until_ms) - NOW))
 end
 
 local function wait_for_host(host, id, first_ms)

@@ -146,6 +146,21 @@ async def test_an_open_breaker_lets_one_probe_through_at_its_time(store: Store) 
     assert (state.breaker, state.flying, state.waiting) == ("half_open", 1, 2)
 
 
+async def test_while_a_probe_is_under_way_no_timer_goes_off_for_its_host_and_its_end_sets_one(store: Store) -> None:
+    await fail(store)
+    [probe, *_] = await told(store, 3)
+    await called(store)
+    let_cool(store)
+    await called(store)
+    assert await called(store) == [probe]
+    await told(store)  # one more arrives meanwhile
+    await called(store)
+    assert store.client.zscore(keys.DUE, f"w:{HOST}") is None
+    await attempt(store, probe, "failed")
+    next_probe_ms = int(str(store.client.hget(keys.host(HOST), "until_ms")))
+    assert store.client.zscore(keys.DUE, f"w:{HOST}") == next_probe_ms
+
+
 async def test_a_failed_probe_doubles_the_wait_up_to_half_a_minute(store: Store) -> None:
     await fail(store)
     cool = []
