@@ -106,6 +106,20 @@ class ServiceSettings(AreaSettings):
             raise ValueError("DARKROOM_AUTH: off is allowed on a loopback address only; set DARKROOM_HOST=127.0.0.1")
         return self
 
+    @model_validator(mode="after")
+    def _one_key_one_caller(self) -> Self:
+        """Refuse a key that stands for two: whoever comes last would win, and a tenant might become an operator."""
+        tenants = {(tenant, key) for tenant, _, key in (part.partition(":") for part in _parts(self.api_keys_text))}
+        operators = {(name, key) for name, _, key in (part.rpartition(":") for part in _parts(self.admin_keys_text))}
+        owners: dict[str, str] = {}
+        for variable, pairs in (("DARKROOM_API_KEYS", tenants), ("DARKROOM_ADMIN_KEYS", operators)):
+            for name, key in sorted(pairs):
+                who = name or "an operator without a name"
+                if key in owners:
+                    raise ValueError(f"{variable}: the same key stands for {owners[key]} and {who}; give each its own")
+                owners[key] = who
+        return self
+
     @property
     def on_loopback(self) -> bool:
         """Whether the API listens on this machine only."""

@@ -1,4 +1,8 @@
-"""JavaScript packages for the tests that need some, exactly as their lock has them."""
+"""JavaScript packages for the tests that need some, exactly as their lock has them.
+
+`make test` promises to run where there is Python, make and Python's package index, and no more: there these tests are
+skipped, and the same signatures are verified by the Python libraries, which never are.
+"""
 
 import shutil
 import subprocess

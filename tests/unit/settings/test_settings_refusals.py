@@ -58,3 +58,31 @@ def test_callbacks_need_an_address_that_upstream_calls(monkeypatch: pytest.Monke
     assert refused.value.problems == ["WAVESPEED_CALLBACKS: on needs an https DARKROOM_PUBLIC_URL"]
     monkeypatch.setenv("DARKROOM_PUBLIC_URL", "https://darkroom.example.com/")
     assert load_settings().service.public_url == "https://darkroom.example.com"
+
+
+@pytest.mark.parametrize(
+    ("api_keys", "admin_keys", "problem"),
+    [
+        ("acme:k-1,bob:k-1", "", "DARKROOM_API_KEYS: the same key stands for acme and bob; give each its own"),
+        ("acme:k-1", "ops:k-1", "DARKROOM_ADMIN_KEYS: the same key stands for acme and ops; give each its own"),
+        (
+            "acme:k-1",
+            "k-1",
+            "DARKROOM_ADMIN_KEYS: the same key stands for acme and an operator without a name; give each its own",
+        ),
+        ("", "eve:k-1,ops:k-1", "DARKROOM_ADMIN_KEYS: the same key stands for eve and ops; give each its own"),
+    ],
+)
+def test_a_key_that_stands_for_two_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, api_keys: str, admin_keys: str, problem: str
+) -> None:
+    monkeypatch.setenv("DARKROOM_API_KEYS", api_keys)
+    monkeypatch.setenv("DARKROOM_ADMIN_KEYS", admin_keys)
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert refused.value.problems == [problem]
+
+
+def test_the_same_pair_twice_and_several_keys_of_one_tenant_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DARKROOM_API_KEYS", "acme:k-1,acme:k-1,acme:k-2")
+    assert load_settings().service.api_keys == {"k-1": "acme", "k-2": "acme"}
