@@ -14,7 +14,6 @@ from darkroom.errors import ConfigurationError
 from darkroom.line.budgets import Budgets
 from darkroom.line.lanes import DEFAULT_LANE, LaneStore
 from darkroom.line.line import Line
-from darkroom.network import guarded_session
 from darkroom.settings import Settings
 from darkroom.storage.bucket import Bucket, bucket_session
 from darkroom.store.attempts import AttemptStore, Ticket
@@ -28,6 +27,7 @@ from darkroom.timers import Timers
 from darkroom.upstream.client import UpstreamClient
 from darkroom.upstream.session import make_session
 from darkroom.webhooks.policy import webhook_policy
+from darkroom.webhooks.sender import webhook_session
 from worker.callbacks import Callbacks
 from worker.leases import Leases
 from worker.outputs import OutputSession
@@ -117,10 +117,7 @@ async def open_context(settings: Settings, app: Celery) -> Context:
     await clock.read(redis)
     upstream_session = make_session()
     storage_session = bucket_session(connections=2 * COPIES_AT_ONCE)
-    webhook_session = guarded_session(
-        webhook_policy(settings.webhooks),
-        connections=NOTIFIES_AT_ONCE,
-    )
+    webhooks = webhook_session(webhook_policy(settings.webhooks), connections=NOTIFIES_AT_ONCE)
     timers = Timers(redis)
     lanes = LaneStore(redis)
     context = Context(
@@ -139,8 +136,8 @@ async def open_context(settings: Settings, app: Celery) -> Context:
         ),
         bucket=Bucket(settings.storage, session=storage_session),
         outputs=OutputSession(settings.upstream.base_url, connections=COPIES_AT_ONCE),
-        webhook_session=webhook_session,
-        sessions=[upstream_session, storage_session, webhook_session],
+        webhook_session=webhooks,
+        sessions=[upstream_session, storage_session, webhooks],
         publisher=Publisher(app),
         leases=Leases(timers),
         room=Room(redis),

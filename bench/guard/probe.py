@@ -20,9 +20,9 @@ from yarl import URL
 from bench.guard.forms import ANSWERS, CHECKS, LISTED_PORTS, PUBLIC, REFUSED, TURNCOAT, Form, forms
 from bench.guard.listening import Names, NameServer, listening
 from bench.guard.namespace import active_opens, has_ipv6, open_to_the_world
-from darkroom.network import AddressPolicy, AddressRefusedError, check_form, guarded_session
+from darkroom.network import AddressPolicy, AddressRefusedError, check_form
 from darkroom.network.resolver import lookup
-from darkroom.webhooks.sender import attempt_delivery
+from darkroom.webhooks.sender import attempt_delivery, webhook_session
 from worker.outputs import OutputSession
 
 TRIES = 20
@@ -94,7 +94,7 @@ async def try_forms(rows: list[Form], policy: AddressPolicy) -> list[dict[str, A
     """Try each as a webhook and, over https, as an output of a public upstream."""
     tried: list[dict[str, Any]] = []
     outputs = OutputSession(f"https://{PUBLIC}", connections=10)
-    async with guarded_session(policy) as session:
+    async with webhook_session(policy, connections=10) as session:
         for form in rows:
             if form.looked_up_before:
                 await lookup(URL(form.url).raw_host or "")
@@ -151,7 +151,7 @@ def _controls(
     inner = f"{here}/to/http://10.0.0.1:{port}/"
 
     async def deliver(to: AddressPolicy, url: str) -> str:
-        async with guarded_session(to) as session:
+        async with webhook_session(to, connections=10) as session:
             return await as_webhook(session, url)
 
     async def fetch(url: str) -> str:

@@ -96,6 +96,8 @@ def guarded_session(
     connections_per_host: int = 0,
     read_buffer_bytes: int = 2**16,
     headers: dict[str, str] | None = None,
+    keep_alive_s: float = 15.0,
+    trace_configs: list[aiohttp.TraceConfig] | None = None,
 ) -> aiohttp.ClientSession:
     """Open a session that reaches only what the policy allows; the caller closes it.
 
@@ -131,6 +133,7 @@ def guarded_session(
     connector = aiohttp.TCPConnector(
         limit=connections,
         limit_per_host=connections_per_host,
+        keepalive_timeout=keep_alive_s,
         resolver=Resolver(),
         socket_factory=guarded_socket,
     )
@@ -140,6 +143,7 @@ def guarded_session(
         trust_env=False,
         read_bufsize=read_buffer_bytes,
         middlewares=(guard,),
+        trace_configs=trace_configs,
         headers=headers,
     )
 

@@ -7,17 +7,22 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Literal
 
 import aiohttp
+from yarl import URL
 
-from darkroom.network import AddressRefusedError, check_form
+from darkroom.network import AddressPolicy, AddressRefusedError, check_form, guarded_session
 from darkroom.webhooks.signing import signed_headers
 
 USER_AGENT = f"Darkroom/{version('darkroom-queue')}"
 CONNECT_TIMEOUT_S = 5.0
 EXCERPT_BYTES = 4096
 EXCERPT_TIMEOUT_S = 1.0
+KEEP_ALIVE_S = 3.0
+"""How long an idle connection is kept: less than the 5 s after which uvicorn and Node close theirs."""
+
 TOO_MANY_REQUESTS = 429
 Heard = Literal["up", "failed", ""]
 
@@ -38,6 +43,11 @@ class AttemptResult:
     response_excerpt: str = ""
 
 
+@dataclass(slots=True)
+class _Wire:
+    reused: bool = False
+
+
 async def attempt_delivery(
     session: aiohttp.ClientSession,
     *,
@@ -48,10 +58,11 @@ async def attempt_delivery(
     timeout_s: float,
     now_s: float,
 ) -> AttemptResult:
-    """POST the event once, without following redirects; `session` should be a guarded one, `now_s` is Unix time.
+    """POST the event once, without following redirects; `session` is a `webhook_session`, `now_s` is Unix time.
 
     2xx is delivered, 410 is gone, everything else failed. At most 4 KiB of the answer are read, for a second at most,
-    and the status counts whatever becomes of the answer's body.
+    and the status counts whatever becomes of the answer's body. A kept connection that breaks before an answer was
+    most likely closed by the receiver in the meantime: the event is sent again at once, in the same attempt and time.
 
     Raises:
         ValueError: no secret, or one that is not base64: a mistake in the settings.
@@ -61,12 +72,10 @@ async def attempt_delivery(
         "User-Agent": USER_AGENT,
         "Accept-Encoding": "identity",
     }
-    timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s))
     started = time.perf_counter()
     try:
-        async with session.post(
-            check_form(url), data=body, headers=headers, timeout=timeout, allow_redirects=False
-        ) as response:
+        response = await _post(session, check_form(url), body, headers, deadline=started + timeout_s)
+        async with response:
             duration_ms = _since_ms(started)
             return _result(response, duration_ms, await _excerpt(response), now_s)
     except AddressRefusedError as error:
@@ -88,6 +97,33 @@ async def attempt_delivery(
     except OSError as error:
         text = f"the connection failed ({type(error).__name__})"
     return AttemptResult("failed", None, _since_ms(started), text, heard="failed")
+
+
+def webhook_session(policy: AddressPolicy, *, connections: int) -> aiohttp.ClientSession:
+    """Open the guarded session that attempts are made with; the caller closes it."""
+    reuse = aiohttp.TraceConfig()
+    reuse.on_connection_reuseconn.append(_note_reuse)
+    return guarded_session(policy, connections=connections, keep_alive_s=KEEP_ALIVE_S, trace_configs=[reuse])
+
+
+async def _post(
+    session: aiohttp.ClientSession, url: URL, body: bytes, headers: dict[str, str], *, deadline: float
+) -> aiohttp.ClientResponse:
+    while True:
+        left_s = max(deadline - time.perf_counter(), 0.001)
+        timeout = aiohttp.ClientTimeout(total=left_s, sock_connect=min(CONNECT_TIMEOUT_S, left_s))
+        wire = _Wire()
+        try:
+            return await session.post(
+                url, data=body, headers=headers, timeout=timeout, allow_redirects=False, trace_request_ctx=wire
+            )
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if not wire.reused:
+                raise
+
+
+async def _note_reuse(_session: aiohttp.ClientSession, trace: SimpleNamespace, _params: object) -> None:
+    trace.trace_request_ctx.reused = True
 
 
 def _result(response: aiohttp.ClientResponse, duration_ms: int, excerpt: str, now_s: float) -> AttemptResult:

@@ -13,8 +13,14 @@ import aiohttp
 import pytest
 from standardwebhooks import Webhook
 
-from darkroom.network import AddressPolicy, guarded_session, resolver
-from darkroom.webhooks.sender import EXCERPT_BYTES, AttemptResult, attempt_delivery, retry_after_seconds
+from darkroom.network import AddressPolicy, resolver
+from darkroom.webhooks.sender import (
+    EXCERPT_BYTES,
+    AttemptResult,
+    attempt_delivery,
+    retry_after_seconds,
+    webhook_session,
+)
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = b'{"type": "job.completed"}'
@@ -25,7 +31,8 @@ Listen = Callable[[Receive], Awaitable[str]]
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with guarded_session(AddressPolicy(allow_networks=(ip_network("127.0.0.0/8"),))) as opened:
+    policy = AddressPolicy(allow_networks=(ip_network("127.0.0.0/8"),))
+    async with webhook_session(policy, connections=10) as opened:
         yield opened
 
 
@@ -212,6 +219,36 @@ async def test_an_answer_that_is_no_http_is_a_failure(
     result = await _attempt(session, await listen(talk))
     assert (result.kind, result.status_code) == ("failed", None)
     assert "broke off" in (result.error or "")
+
+
+async def test_a_kept_connection_that_the_receiver_closed_costs_no_attempt(
+    session: aiohttp.ClientSession, unused_tcp_port: int
+) -> None:
+    heard = []
+
+    async def closes_at_the_second(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b""):
+            heard.append(await reader.readuntil(b"\r\n\r\n") + await reader.readexactly(len(BODY)))
+            writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(closes_at_the_second, "127.0.0.1", unused_tcp_port):
+        url = f"http://127.0.0.1:{unused_tcp_port}/hook?token=s3cret"
+        kinds = [(await _attempt(session, url)).kind for _ in range(2)]
+    assert kinds == ["delivered", "delivered"]
+    assert len(heard) == 3, "the second attempt should have met the closed connection first"
+
+
+async def test_a_fresh_connection_that_breaks_off_is_not_tried_again(
+    session: aiohttp.ClientSession, listen: Listen
+) -> None:
+    heard = []
+
+    async def hangs_up(request: bytes, _writer: asyncio.StreamWriter) -> None:
+        heard.append(request)
+
+    assert (await _attempt(session, await listen(hangs_up))).kind == "failed"
+    assert len(heard) == 1
 
 
 async def test_a_receiver_that_is_down_is_a_failure(session: aiohttp.ClientSession, unused_tcp_port: int) -> None:
