@@ -115,12 +115,20 @@ async def open_context(settings: Settings, app: Celery) -> Context:
     Scripts.shared(redis).acknowledge(settings.redis.replicas_ack)
     clock = ServerClock()
     await clock.read(redis)
+    lanes = LaneStore(redis)
+    await lanes.configure(
+        DEFAULT_LANE,
+        images_per_minute=settings.upstream.images_per_minute,
+        max_concurrency=settings.upstream.max_concurrency,
+        rate_cost=settings.upstream.rate_cost,
+    )
+    if await Budgets(redis).apply(settings.service.caps):
+        log.warning("budgets.changed", images=settings.service.caps)
     upstream_session = make_session()
     storage_session = bucket_session(connections=2 * COPIES_AT_ONCE)
     webhooks = webhook_session(webhook_policy(settings.webhooks), connections=NOTIFIES_AT_ONCE)
     timers = Timers(redis)
-    lanes = LaneStore(redis)
-    context = Context(
+    return Context(
         settings=settings,
         redis=redis,
         attempts=AttemptStore(redis),
@@ -144,12 +152,3 @@ async def open_context(settings: Settings, app: Celery) -> Context:
         callbacks=Callbacks(settings, CallbackStore(redis)),
         clock=clock,
     )
-    await lanes.configure(
-        context.lane,
-        images_per_minute=settings.upstream.images_per_minute,
-        max_concurrency=settings.upstream.max_concurrency,
-        rate_cost=settings.upstream.rate_cost,
-    )
-    if await Budgets(redis).apply(settings.service.caps):
-        log.warning("budgets.changed", images=settings.service.caps)
-    return context

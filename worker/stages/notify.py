@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 from darkroom.checkpoints import Checkpoint, reach
-from darkroom.errors import StaleLeaseError
 from darkroom.store.deliveries import ClaimedDelivery, host_of
 from darkroom.store.records import JobRecord
 from darkroom.store.view import iso, job_view
@@ -15,6 +14,7 @@ from darkroom.webhooks.schedule import next_delay_s
 from darkroom.webhooks.sender import AttemptResult, attempt_delivery
 from worker.context import Context
 from worker.leases import LEASE_MS
+from worker.mishaps import note_mishap
 
 ATTEMPTS_KEPT = 20
 RESPONSE_KEPT = 1_000
@@ -25,8 +25,8 @@ async def notify_chunk(ctx: Context, deliveries: list[DueDelivery]) -> None:
     """Attempt each of these deliveries, independently of each other."""
     results = await asyncio.gather(*(notify(ctx, item) for item in deliveries), return_exceptions=True)
     for item, result in zip(deliveries, results, strict=True):
-        if isinstance(result, BaseException) and not isinstance(result, StaleLeaseError):
-            log.error("notify.crashed", delivery_id=item.delivery_id, exc_info=result)
+        if isinstance(result, BaseException):
+            note_mishap(log, "notify", result, delivery_id=item.delivery_id)
 
 
 async def notify(ctx: Context, due: DueDelivery) -> None:

@@ -25,6 +25,7 @@ from darkroom.telemetry.logs import get_logger
 from darkroom.upstream.outcomes import Completed, Pending
 from worker.context import Context
 from worker.leases import LEASE_MS
+from worker.mishaps import note_mishap
 from worker.stages.copying import FIRST_DELAY_S, LONGEST_DELAY_S, Trouble, copy_missing, not_now
 from worker.stages.lane import count_bucket_failure
 from worker.stages.look import RETENTION_MS, sources_of
@@ -73,8 +74,8 @@ async def store_chunk(ctx: Context, tickets: list[Ticket]) -> None:
     """Store the outputs of each of these attempts, independently of each other."""
     results = await asyncio.gather(*(store(ctx, ticket) for ticket in tickets), return_exceptions=True)
     for ticket, result in zip(tickets, results, strict=True):
-        if isinstance(result, BaseException) and not isinstance(result, StaleLeaseError):
-            log.error("store.crashed", job_id=ticket.job_id, attempt=ticket.attempt, exc_info=result)
+        if isinstance(result, BaseException):
+            note_mishap(log, "store", result, job_id=ticket.job_id, attempt=ticket.attempt)
 
 
 async def store(ctx: Context, ticket: Ticket) -> None:

@@ -31,6 +31,7 @@ from darkroom.upstream.outcomes import (
 )
 from darkroom.upstream.session import CONNECT_TIMEOUT_S, steady_s
 from worker.context import SUBMITS_AT_ONCE, Context
+from worker.mishaps import note_mishap
 from worker.stages.refusals import job_error, settle_refusal
 
 LEASE_MARGIN_S = 10.0
@@ -55,7 +56,7 @@ async def submit_chunk(ctx: Context, tickets: list[Ticket]) -> None:
     results = await asyncio.gather(*(submit(ctx, ticket) for ticket in tickets), return_exceptions=True)
     for ticket, result in zip(tickets, results, strict=True):
         if isinstance(result, BaseException):
-            log.error("submit.crashed", job_id=ticket.job_id, attempt=ticket.attempt, exc_info=result)
+            note_mishap(log, "submit", result, job_id=ticket.job_id, attempt=ticket.attempt)
 
 
 async def submit(ctx: Context, ticket: Ticket) -> None:

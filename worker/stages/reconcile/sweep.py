@@ -13,6 +13,7 @@ from darkroom.telemetry.logs import get_logger
 from darkroom.timers import DueAttempt
 from darkroom.upstream.errors import UnauthorizedError, UpstreamUnavailableError
 from worker.context import Context
+from worker.mishaps import note_mishap
 from worker.stages.lane import pause_for_key
 from worker.stages.look import RETENTION_MS
 from worker.stages.reconcile.evidence import created_nothing, left_open
@@ -99,7 +100,7 @@ class Reconciler:
         )
         for (send, _), result in zip(findings, results, strict=True):
             if isinstance(result, BaseException):
-                log.error("reconcile.crashed", job_id=send.ticket.job_id, exc_info=result)
+                note_mishap(log, "reconcile", result, job_id=send.ticket.job_id)
 
     async def _settle(self, send: OpenSend, finding: Finding, listing: Listing) -> None:
         match finding:
