@@ -12,6 +12,7 @@ from darkroom.errors import ConfigurationError
 from darkroom.settings import Settings, load_settings
 from darkroom.telemetry.logs import configure_logging
 from worker.bootstep import ReactorStep
+from worker.start_refusal import refuse
 from worker.tasks import Runtime, register
 from worker.transport import use_forgiving_transports
 
@@ -71,7 +72,7 @@ def _load() -> Settings:
     try:
         return load_settings()
     except ConfigurationError as error:
-        print(*error.problems, sep="\n", file=sys.stderr)  # noqa: T201
+        refuse(*error.problems)
         sys.exit(2)
 
 

@@ -27,6 +27,7 @@ from darkroom.telemetry.logs import get_logger
 from worker.context import Context, open_context
 from worker.poller import Poller
 from worker.reactor import Reactor
+from worker.start_refusal import refuse
 
 DRAIN_S = 70.0
 """How long open POSTs and copies may take to end, from the signal on: as long as a POST by default can take."""
@@ -57,7 +58,7 @@ class ReactorStep(bootsteps.StartStopStep):
         """Open everything; the worker does not start without it."""
         pool = type(worker.pool).__module__
         if not pool.endswith("thread"):
-            print("worker_pool: must be threads; start with `--pool threads`", file=sys.stderr)  # noqa: T201
+            refuse("worker_pool: must be threads; start with `--pool threads`")
             raise SystemExit(2)
         sys.setswitchinterval(0.0005)
         try:
@@ -66,10 +67,10 @@ class ReactorStep(bootsteps.StartStopStep):
             self._reactor.start()
             self._reactor.call(self._open(worker), timeout_s=START_TIMEOUT_S)
         except ConfigurationError as error:
-            print(*error.problems, sep="\n", file=sys.stderr)  # noqa: T201
+            refuse(*error.problems)
             raise SystemExit(2) from None
         except UNAVAILABLE as error:
-            print(unreachable(worker.app.settings.redis.redis_url, error), file=sys.stderr)  # noqa: T201
+            refuse(unreachable(worker.app.settings.redis.redis_url, error))
             raise SystemExit(2) from None
         runtime = worker.app.runtime
         runtime.background = threading.BoundedSemaphore(max(1, worker.concurrency // 2))

@@ -5,13 +5,14 @@ import socket
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from darkroom.cli.refusal import refusals
+from darkroom.cli.refusal import refusals, tell_unknown_names
 from darkroom.errors import ConfigurationError
 
+LogLevel = Literal["debug", "info", "warning", "error"]
 QUEUES = ("dispatch", "submit", "store", "notify")
 KEEP_ALIVE_S = 75
 """Longer than the idle time of the usual load balancers, which would otherwise send into a closing connection."""
@@ -78,6 +79,7 @@ def api(
         from darkroom.settings import load_settings
 
         service = load_settings().service
+        tell_unknown_names()
         application = create_app()
         listener = _listen(service.host, service.port)
     server = uvicorn.Server(
@@ -104,13 +106,14 @@ def worker(
     queues: Annotated[str, typer.Option(help="Which queues to work on, comma-separated.")] = ",".join(QUEUES),
     concurrency: Annotated[int | None, typer.Option(min=1, max=1024, help="Threads.")] = None,
     name: Annotated[str, typer.Option(help="Name of this worker; the machine's is added.")] = "worker",
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[LogLevel, typer.Option(help="What is logged from here on up.")] = "info",
 ) -> None:
     """Run one worker process: Celery's, with the poller inside."""
     with refusals():
         from darkroom.settings import load_settings
 
         load_settings()
+        tell_unknown_names()
         wanted = [queue.strip() for queue in queues.split(",") if queue.strip()]
         unknown = [queue for queue in wanted if queue not in QUEUES]
         if unknown or not wanted:

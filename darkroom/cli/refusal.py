@@ -29,3 +29,12 @@ def refusals() -> Iterator[None]:
             err=True,
         )
         raise typer.Exit(EXIT_CONFIGURATION) from None
+
+
+def tell_unknown_names() -> None:
+    """Say which variables look like settings and are none; a misspelt limit would otherwise be missed in silence."""
+    from darkroom.settings import AREAS
+    from darkroom.settings.names import unknown_names
+
+    for line in unknown_names(AREAS):
+        typer.echo(f"darkroom: {line}", err=True)

@@ -2,7 +2,7 @@
 
 import typer
 
-from darkroom.cli.refusal import refusals
+from darkroom.cli.refusal import refusals, tell_unknown_names
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,6 +18,7 @@ def show() -> None:
 
     with refusals():
         loaded = load_settings()
+        tell_unknown_names()
     for area in (loaded.upstream, loaded.redis, loaded.service, loaded.storage, loaded.webhooks):
         for name, field in type(area).model_fields.items():
             value = getattr(area, name)

@@ -16,6 +16,7 @@ WAVESPEED_TIER=
 DARKROOM_API_KEYS=local:dk_$(random 24)
 DARKROOM_ADMIN_KEYS=operator:dka_$(random 24)
 DARKROOM_WEBHOOK_SECRET=whsec_$(head -c 32 /dev/urandom | base64)
+DARKROOM_S3_ENDPOINT_URL=http://s3.localhost:9000
 DARKROOM_S3_BUCKET=darkroom
 AWS_ACCESS_KEY_ID=DARKROOM$(random 6)
 AWS_SECRET_ACCESS_KEY=$(random 24)

@@ -5,7 +5,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from darkroom.errors import ConfigurationError
 from darkroom.settings import Settings
+from darkroom.storage.bucket import Bucket, bucket_session
+from darkroom.storage.errors import StorageUnavailableError
 from deploy.embedded import banner
 from deploy.embedded.child import Service
 from deploy.embedded.lock import locked
@@ -22,6 +25,7 @@ STORES, UPSTREAM, SERVICE = 1, 2, 3
 
 WORKER_GRACE_S = 75.0
 API_GRACE_S = 15.0
+BUCKET_TIMEOUT_S = 20.0
 _LONGEST_LOG_BYTES = 1_000_000
 
 
@@ -29,17 +33,44 @@ def run_stack(settings: Settings, options: UpOptions) -> int:
     """Run everything until a signal; return the exit code.
 
     Raises:
-        ConfigurationError: the data directory is in use, or the port taken.
+        ConfigurationError: the data directory is in use, the port taken, or the user's bucket can't be used.
         EmbeddedServerError: a server's executable is not installed.
     """
     output = Output()
     with locked(settings.service.data_dir) as lock:
         plan = make_plan(settings, options)
+        if plan.s3_port is None:
+            asyncio.run(check_bucket(settings))
         output.say(banner.before(plan, output))
         supervisor = Supervisor(services(plan), output=output, inherited_fds=(lock,))
         code = asyncio.run(supervisor.run(started=lambda: output.say(banner.ready(plan, output))))
     output.say("Stopped." if code == 0 else "Stopped: a process could not be kept running, see above.")
     return code
+
+
+async def check_bucket(settings: Settings) -> None:
+    """See that the user's bucket is there before any job is accepted: its images would be paid and homeless.
+
+    Raises:
+        ConfigurationError: it is missing, refuses these credentials or can't be reached.
+    """
+    async with bucket_session(connections=1) as session:
+        try:
+            async with asyncio.timeout(BUCKET_TIMEOUT_S):
+                await Bucket(settings.storage, session=session).check()
+        except TimeoutError:
+            said = f"{settings.storage.bucket} gave no answer in {BUCKET_TIMEOUT_S:g} s"
+        except StorageUnavailableError as error:
+            said = str(error)
+        else:
+            return
+    where = settings.storage.endpoint_url or "AWS"
+    raise ConfigurationError(
+        [
+            f"DARKROOM_S3_BUCKET: {said} (at {where}); mend it, or for the embedded bucket leave "
+            "DARKROOM_S3_ENDPOINT_URL and DARKROOM_S3_BUCKET unset, in .env too"
+        ]
+    )
 
 
 def services(plan: Plan) -> list[Service]:

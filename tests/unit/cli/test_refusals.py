@@ -102,3 +102,36 @@ app(["api"], prog_name="darkroom")
     assert result.returncode == 2, result.stderr
     assert "is not installed; this command needs the package's extras" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_name_that_looks_like_a_setting_is_told_with_the_one_it_resembles(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DARKROOM_S3_BUKET=mine\n")
+    result = run(["settings"], tmp_path, WAVESPEED_IMAGE_PER_MINUTE="3")
+    assert result.returncode == 0
+    assert result.stderr.splitlines() == [
+        "darkroom: DARKROOM_S3_BUKET: no such setting, it is not used; did you mean DARKROOM_S3_BUCKET?",
+        "darkroom: WAVESPEED_IMAGE_PER_MINUTE: no such setting, it is not used; "
+        "did you mean WAVESPEED_IMAGES_PER_MINUTE?",
+    ]
+
+
+def test_a_log_level_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    result = run(["worker", "--log-level", "foo"], tmp_path, WAVESPEED_API_KEY="k", DARKROOM_API_KEYS="a:dk_0123456789")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "--log-level" in result.stderr
+
+
+def test_up_refuses_a_bucket_that_can_not_be_used_before_it_takes_a_job(tmp_path: Path, unused_tcp_port: int) -> None:
+    """The bucket of compose's `.env` is none that this machine reaches: what is paid would have no home."""
+    own = {
+        "DARKROOM_S3_ENDPOINT_URL": f"http://127.0.0.1:{unused_tcp_port}",
+        "DARKROOM_S3_BUCKET": "invented",
+        "AWS_ACCESS_KEY_ID": "invented",
+        "AWS_SECRET_ACCESS_KEY": "invented",
+    }
+    result = run(["up", "--port", "0"], tmp_path, **own)
+    assert result.returncode == 2
+    assert "Ready" not in result.stdout
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("darkroom: DARKROOM_S3_BUCKET: ")
