@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from deploy.embedded.output import Output
-from deploy.embedded.plan import Plan
+from deploy.embedded.plan import TENANT, Plan
 
 _EXAMPLE = {"prompt": "A paper boat crossing a puddle, four panels, watercolour", "max_images": 4}
 
@@ -25,7 +25,7 @@ def ready(plan: Plan, output: Output) -> str:
     upstream = f"SIMULATED at {plan.upstream_url}" if plan.simulated else f"REAL, {plan.upstream_url}: spends money"
     rows = [
         ("address", f"{plan.url} (API documentation at /docs)"),
-        ("API key", f"{plan.credentials.api_key} (kept in {directory}/api-key)"),
+        ("API key", f"{plan.credentials.api_key} (of the tenant {TENANT}; kept in {directory}/api-key)"),
         ("secrets", f"operator's key in {directory}/admin-key, webhook secret in {_webhook_secret(plan, directory)}"),
         ("upstream", f"{upstream}, tier {plan.tier}"),
         (
