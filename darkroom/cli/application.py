@@ -5,13 +5,26 @@ from typing import Annotated
 
 import typer
 
-from darkroom.cli import health, lane, processes, settings, webhooks
+from darkroom.cli import (
+    batch,
+    batches,
+    health,
+    jobs,
+    keys,
+    lane,
+    overview,
+    processes,
+    settings,
+    submit,
+    watch,
+    webhooks,
+)
 
 app = typer.Typer(
     name="darkroom",
     help="Darkroom: a durable job queue for multi-image generation with Seedream 4.5 Sequential.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 
@@ -37,6 +50,8 @@ def version() -> None:
     _print_version(True)
 
 
+for commands in (submit, batch, batches, jobs, watch, overview, keys):
+    commands.add_to(app)
 processes.add_to(app)
 settings.add_to(app)
 lane.add_to(app)

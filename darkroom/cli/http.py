@@ -50,7 +50,7 @@ class Api:
 
 def api(url: str | None, key: str | None) -> Api:
     """Find the API: what the command line says, else the settings, else what `darkroom up` keeps here."""
-    return Api(url or _default_url(), key or _operators_key())
+    return Api(url or default_url(), key or _operators_key())
 
 
 def refused(message: str, *, code: int = EXIT_REFUSED) -> typer.Exit:
@@ -64,7 +64,8 @@ def setting(name: str) -> str | None:
     return os.environ.get(name) or _dotenv().get(name) or None
 
 
-def _default_url() -> str:
+def default_url() -> str:
+    """Say where the API of these settings is."""
     public = setting("DARKROOM_PUBLIC_URL")
     if public:
         return public

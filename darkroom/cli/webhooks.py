@@ -1,15 +1,14 @@
 """`darkroom webhooks`: what reached nobody and sending it again, hosts that fail, secrets, trying a receiver."""
 
 import json
-import re
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
-from darkroom.cli.http import api, refused
+from darkroom.cli.http import api
 from darkroom.cli.lane import AsJson, Key, Url
 from darkroom.cli.listen import listen
+from darkroom.cli.reading import read_moment
 from darkroom.cli.tables import print_table
 from darkroom.cli.webhook_secrets import default, secrets
 
@@ -23,8 +22,6 @@ webhooks.add_typer(default)
 webhooks.command(epilog="Example: darkroom webhooks listen --port 8787")(listen)
 
 MOST_SHOWN = 200
-_AGO = re.compile(r"(\d{1,6})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 Host = Annotated[str | None, typer.Option(help="Only to this host, with or without its port.")]
 Tenant = Annotated[str | None, typer.Option(help="Operators: only this tenant's.")]
@@ -45,7 +42,7 @@ def failed(
     as_json: AsJson = False,
 ) -> None:
     """List what reached nobody, the longest ended first (200 at most)."""
-    query = {"since": _moment(since), "host": host, "tenant": tenant, "limit": MOST_SHOWN}
+    query = {"since": read_moment(since, option="--since"), "host": host, "tenant": tenant, "limit": MOST_SHOWN}
     page = api(url, key).call("GET", "deliveries", query=query)
     if as_json:
         typer.echo(json.dumps(page))
@@ -69,7 +66,7 @@ def recover(
 ) -> None:
     """Send everything again that reached nobody since then, each with the same event id."""
     body = {
-        "since": _moment(since),
+        "since": read_moment(since, option="--since"),
         "host": host,
         "tenant": tenant,
         "statuses": ["exhausted", "gone"] if gone else ["exhausted"],
@@ -101,19 +98,6 @@ def hosts(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     rows = [[str(row[column] if row[column] is not None else "") for column in columns] for row in found]
     titles = [column.replace("_", " ") for column in columns]
     print_table(titles, rows, nothing="no host fails and nothing waits for one")
-
-
-def _moment(text: str) -> str:
-    """Read a time, or how long ago it is meant."""
-    ago = _AGO.fullmatch(text)
-    try:
-        if ago:
-            moment = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        else:
-            moment = datetime.fromisoformat(text).astimezone()
-    except (ValueError, OverflowError):
-        raise refused("--since: give a time such as 2026-11-25T08:00Z, or 30m, 24h, 7d", code=2) from None
-    return moment.isoformat(timespec="seconds")
 
 
 def _last(delivery: dict[str, Any]) -> str:

@@ -1,0 +1,133 @@
+"""What the client commands share: the service's address, the caller's key, and one line for whatever goes wrong."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from darkroom.cli.exits import ExitCode
+from darkroom.cli.http import Api, default_url, refused, setting
+
+if TYPE_CHECKING:
+    from darkroom.client import ApiError, AsyncClient, Client
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        help="The service; else DARKROOM_URL, DARKROOM_PUBLIC_URL, or DARKROOM_HOST and DARKROOM_PORT.",
+        rich_help_panel="Service",
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        help="Your API key; else DARKROOM_API_KEY, the first of DARKROOM_API_KEYS, or what `darkroom up` keeps.",
+        rich_help_panel="Service",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def service_url(url: str | None) -> str:
+    """Find the service: what the command line says, else the settings.
+
+    Raises:
+        typer.Exit: it is no address.
+    """
+    found = (url or setting("DARKROOM_URL") or default_url()).rstrip("/")
+    scheme, separator, rest = found.partition("://")
+    if scheme not in ("http", "https") or not separator or not rest.partition("/")[0]:
+        raise refused(f"--url: {found} is no address such as http://127.0.0.1:8000", code=ExitCode.USAGE)
+    return found
+
+
+def callers_key(key: str | None) -> str:
+    """Find the caller's key: what the command line says, else the settings, else what `darkroom up` keeps here.
+
+    Raises:
+        typer.Exit: there is none.
+    """
+    found = key or setting("DARKROOM_API_KEY") or _first_of_the_services()
+    if found:
+        return found
+    kept = kept_key_path("api-key")
+    with contextlib.suppress(OSError, UnicodeError):
+        if found := kept.read_text().strip():
+            return found
+    if setting("DARKROOM_AUTH") == "off":
+        return "none-is-asked-for"
+    raise refused(f"--key: give your API key, or set DARKROOM_API_KEY (none is in {kept})", code=ExitCode.USAGE)
+
+
+def kept_key_path(name: str) -> Path:
+    """Say where `darkroom up` keeps a key on this machine."""
+    return Path(setting("DARKROOM_DATA_DIR") or ".darkroom") / name
+
+
+def _first_of_the_services() -> str:
+    return (setting("DARKROOM_API_KEYS") or "").split(",")[0].partition(":")[2].strip()
+
+
+def callers_api(url: str | None, key: str | None) -> Api:
+    """Give the API as the caller sees it, for commands that make a call or two."""
+    return Api(service_url(url), _sendable(callers_key(key)))
+
+
+def open_client(url: str | None, key: str | None) -> "Client":
+    """Open a client of the service; the caller closes it."""
+    address, secret = service_url(url), _sendable(callers_key(key))
+    from darkroom.client import Client
+
+    return Client(address, secret)
+
+
+def open_async_client(url: str | None, key: str | None) -> "AsyncClient":
+    """Open a client of the service for a loop; the caller closes it."""
+    address, secret = service_url(url), _sendable(callers_key(key))
+    from darkroom.client import AsyncClient
+
+    return AsyncClient(address, secret)
+
+
+def _sendable(key: str) -> str:
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise refused("--key: an API key is visible ASCII, without blanks", code=ExitCode.USAGE)
+    return key
+
+
+@contextlib.contextmanager
+def one_line_errors(*, of_file: str = "") -> Iterator[None]:
+    """Turn what goes wrong in a block into a line on stderr and an exit code; `of_file` names a batch's file.
+
+    A refused batch is a line for each of its bad lines.
+    """
+    from darkroom.client import ApiError, ConnectionFailed
+    from darkroom.errors import DarkroomError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except ApiError as error:
+        _tell(error, of_file)
+        raise typer.Exit(ExitCode.REFUSED) from None
+    except ConnectionFailed as error:
+        raise refused(f"{error}; is it running?") from None
+    except DarkroomError as error:
+        raise refused(str(error)) from None
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        raise refused(f"{named}{error.strerror or error}") from None
+
+
+def _tell(error: "ApiError", of_file: str) -> None:
+    details = [problem for problem in error.errors or () if list(problem.get("loc", ()))[:1] == ["line"]]
+    if not (of_file and details):
+        refused(f"{error.detail} (HTTP {error.status}, {error.code})")
+        return
+    for problem in details:
+        _, line, *field = problem["loc"]
+        where = "".join(f"{part}: " for part in (".".join(str(part) for part in field),) if part)
+        refused(f"{of_file}, line {line}: {where}{problem['msg']}")

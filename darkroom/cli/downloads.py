@@ -1,0 +1,84 @@
+"""Fetches jobs' images into one directory, several jobs at once, each image once; ending early leaves no half file."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from darkroom.errors import DarkroomError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from darkroom.client import AsyncClient
+    from darkroom.jobs import Job
+
+AT_ONCE = 8
+
+
+class Downloads:
+    """Open it for the time of a block: whatever ends the block ends what is under way.
+
+    `images` and `size_bytes` count what is in the directory of the jobs that were added, from this run or an earlier
+    one; `failed` says by job why its images could not be fetched.
+    """
+
+    def __init__(self, client: "AsyncClient", directory: Path, *, at_once: int = AT_ONCE) -> None:
+        self.directory = directory
+        self.images = 0
+        self.size_bytes = 0
+        self.failed: dict[str, str] = {}
+        self._client = client
+        self._slots = asyncio.Semaphore(at_once)
+        self._added: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._broken: OSError | None = None
+
+    async def __aenter__(self) -> "Downloads":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: "TracebackType | None"
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def add(self, job: "Job") -> None:
+        """Fetch a completed job's images; returns once there is room for it to begin. A job added before is not again.
+
+        Raises:
+            OSError: the directory can't be written to.
+        """
+        if job.id in self._added:
+            return
+        self._added.add(job.id)
+        await self._slots.acquire()
+        self._raise_if_broken()
+        task = asyncio.create_task(self._fetch(job))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def finish(self) -> None:
+        """Wait for everything that was added.
+
+        Raises:
+            OSError: the directory can't be written to.
+        """
+        await asyncio.gather(*self._tasks)
+        self._raise_if_broken()
+
+    async def _fetch(self, job: "Job") -> None:
+        try:
+            paths = await self._client.download(job, self.directory)
+            self.images += len(paths)
+            self.size_bytes += sum(path.stat().st_size for path in paths)
+        except DarkroomError as error:
+            self.failed[job.id] = str(error)
+        except OSError as error:
+            self._broken = error
+        finally:
+            self._slots.release()
+
+    def _raise_if_broken(self) -> None:
+        if self._broken is not None:
+            raise self._broken

@@ -1,0 +1,129 @@
+"""`darkroom submit`: post one job, and with --watch or --download follow it to its end."""
+
+import json
+import secrets
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from darkroom.cli.connection import AsJson, Key, Url, open_async_client
+from darkroom.cli.exits import ExitCode
+from darkroom.cli.http import refused
+from darkroom.cli.reading import read_pairs, read_seconds
+from darkroom.cli.show import job_line
+from darkroom.cli.watch import Download, Timeout, Wanted, run, watch_job
+from darkroom.jobs import Priority
+
+STDIN = "-"
+EXAMPLES = """Examples: darkroom submit "A fox finds a lantern, a comic strip in four panels" --max-images 4 --watch
+
+cat prompt.txt | darkroom submit - --download shots"""
+
+Size = Annotated[str | None, typer.Option(metavar="WIDTHxHEIGHT", help="In pixels; 2048x2048 if nothing is said.")]
+MaxImages = Annotated[int | None, typer.Option(help="Images to make, 1 to 15; each costs 0.04 USD.")]
+Webhook = Annotated[str | None, typer.Option(metavar="URL", help="Where to tell about it.")]
+WebhookEvent = Annotated[
+    list[str] | None, typer.Option(help="Tell only of this type, such as job.completed; may be repeated.")
+]
+Metadata = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Your own, kept and given back; may be repeated.")
+]
+ThePriority = Annotated[Priority | None, typer.Option(help="Order among your own waiting jobs.")]
+ExpiresIn = Annotated[
+    str | None, typer.Option(metavar="SPAN", help="How long it may wait in the line: seconds, or 30m, 24h, 7d.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command(epilog=EXAMPLES)(submit)
+
+
+def submit(
+    text: Annotated[
+        str | None, typer.Argument(metavar="[PROMPT]", show_default=False, help="What to draw; - reads it from stdin.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="The same as an option.")] = None,
+    max_images: MaxImages = None,
+    size: Size = None,
+    webhook: Webhook = None,
+    webhook_event: WebhookEvent = None,
+    metadata: Metadata = None,
+    priority: ThePriority = None,
+    expires_in: ExpiresIn = None,
+    custom_id: Annotated[str | None, typer.Option(help="Your own name for it.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key again, within 24 h, finds the same job.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end; exit code 3 if it fails.")] = False,
+    download: Download = None,
+    timeout: Timeout = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Post a job. Once this says so it reaches an end, whatever is killed in between."""
+    fields: dict[str, Any] = {
+        "max_images": max_images,
+        "size": size,
+        "webhook": webhook_fields(webhook, webhook_event),
+        "metadata": read_pairs(metadata, option="--metadata") or None,
+        "priority": priority,
+        "expires_in": read_seconds(expires_in, option="--expires-in"),
+        "custom_id": custom_id,
+        "idempotency_key": idempotency_key or f"cli-{secrets.token_hex(16)}",
+    }
+    what = _prompt(text, prompt)
+    follows = watch or download is not None
+    posted: list[str] = []
+
+    async def post() -> int:
+        async with open_async_client(url, key) as client:
+            job = await client.submit(what, **fields)
+            posted.append(job.id)
+            if follows:
+                return await watch_job(client, job.id, Wanted(download, timeout, as_json))
+        said = job.model_dump(mode="json")
+        typer.echo(json.dumps(said) if as_json else job_line(said))
+        return ExitCode.OK
+
+    try:
+        code = run(post, goes_on="the job")
+    except typer.Exit as ended:
+        _say_what_is_left(posted, fields["idempotency_key"], ExitCode(ended.exit_code))
+        raise
+    raise typer.Exit(code)
+
+
+def webhook_fields(url: str | None, events: list[str] | None) -> dict[str, Any] | None:
+    """Put a webhook together.
+
+    Raises:
+        typer.Exit: there are events and nowhere to send them.
+    """
+    if url is None and events:
+        raise refused("--webhook-event: give --webhook as well", code=ExitCode.USAGE)
+    return None if url is None else {"url": url, "events": events or None}
+
+
+def _prompt(text: str | None, prompt: str | None) -> str:
+    if (text is None) == (prompt is None):
+        raise refused("give one prompt: as an argument, with --prompt, or - for stdin", code=ExitCode.USAGE)
+    given = text if text is not None else prompt or ""
+    if given != STDIN:
+        return given
+    try:
+        return sys.stdin.buffer.read().decode().strip()
+    except UnicodeDecodeError:
+        raise refused("stdin: is not UTF-8", code=ExitCode.USAGE) from None
+
+
+def _say_what_is_left(posted: list[str], idempotency_key: str, code: ExitCode) -> None:
+    if posted:
+        typer.echo(f"see it again: darkroom watch {posted[0]}", err=True)
+    elif code == ExitCode.INTERRUPTED:
+        typer.echo(
+            f"whether it was accepted is not known; the same with --idempotency-key {idempotency_key} finds out",
+            err=True,
+        )
