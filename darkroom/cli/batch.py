@@ -1,4 +1,4 @@
-"""`darkroom batch FILE`: post a file's jobs as one batch, follow it, fetch its images. The same command again goes on."""
+"""`darkroom batch FILE`: post a file's jobs as one batch, follow it, fetch its images; run again, it goes on."""
 
 import json
 import sys
@@ -12,7 +12,8 @@ import typer
 from darkroom.cli import batch_state
 from darkroom.cli.batch_lines import KIND_OF_SUFFIX, BadFileError, Kind, Prepared, prepare
 from darkroom.cli.batch_state import Memory, Sent
-from darkroom.cli.connection import AsJson, Key, Url, open_async_client, service_url
+from darkroom.cli.connection import AsJson, Key, Url, one_line_errors, patient_client, service_url
+from darkroom.cli.downloads import only_here
 from darkroom.cli.exits import ExitCode
 from darkroom.cli.http import refused
 from darkroom.cli.reading import read_pairs, read_seconds
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 EXAMPLES = """Examples: darkroom batch prompts.jsonl --max-images 4 --download shots
 
 darkroom batch panels.csv --metadata order=1234 --no-wait --json"""
+
+UNKNOWN_FROM = 500
+"""HTTP statuses from here on leave open what has become of an upload."""
 
 OnInvalid = Literal["refuse", "skip"]
 
@@ -99,7 +103,7 @@ def batch(
         "on_invalid": on_invalid,
     }
     wanted = Wanted(download, timeout, as_json)
-    with tempfile.TemporaryDirectory(prefix="darkroom-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="darkroom-") as scratch, one_line_errors(), only_here(download):
         prepared = _prepare(file, kind, Path(scratch), {n: v for n, v in defaults.items() if v is not None}, on_invalid)
         upload = Upload(
             "stdin" if file == STDIN else file,
@@ -110,7 +114,7 @@ def batch(
         )
 
         async def post_and_follow() -> int:
-            async with open_async_client(url, key) as client:
+            async with patient_client(url, key) as client:
                 posted = await _found_or_posted(client, service_url(url), upload, again=again)
                 if no_wait:
                     said = posted.model_dump(mode="json")
@@ -153,9 +157,10 @@ def _state_paths(file: str, download: Path | None) -> list[Path]:
 
 async def _found_or_posted(client: "AsyncClient", url: str, upload: Upload, *, again: bool) -> "Batch":
     """Give the batch that this content has become, posting it first where it is none yet."""
-    from darkroom.client import NotFound
+    from darkroom.client import ApiError, NotFound
 
-    sent = None if again else upload.memory.find(url, upload.key)
+    before = upload.memory.find(url, upload.key)
+    sent = None if again else before
     if sent is not None and sent.batch_id is not None:
         try:
             found = await client.batch(sent.batch_id)
@@ -173,13 +178,18 @@ async def _found_or_posted(client: "AsyncClient", url: str, upload: Upload, *, a
         )
     if sent is None:
         sent = (batch_state.another_upload if again else batch_state.first_upload)(url, upload.key)
-    return await _post(client, upload, sent)
+    try:
+        return await _post(client, upload, sent)
+    except ApiError as error:
+        if error.status < UNKNOWN_FROM and error.code != "idempotency_in_progress":  # refused: it is no batch
+            upload.memory.keep(url, upload.key, before)
+        raise
 
 
 async def _post(client: "AsyncClient", upload: Upload, sent: Sent) -> "Batch":
-    upload.memory.keep(upload.key, sent)
+    upload.memory.keep(sent.url, upload.key, sent)
     posted = await client.submit_batch(upload.prepared.path, **upload.options, idempotency_key=sent.idempotency_key)
-    upload.memory.keep(upload.key, batch_state.accepted(sent, posted.id))
+    upload.memory.keep(sent.url, upload.key, batch_state.accepted(sent, posted.id))
     _note(f"{upload.name} is {posted.id}: {plural(posted.total, 'job')}, {usd(posted.cost.estimated)} estimated")
     return posted
 

@@ -53,7 +53,7 @@ def content_key(sha256: str, options: Mapping[str, Any]) -> str:
 
 def first_upload(url: str, key: str) -> Sent:
     """Note an upload that is about to be made under its content's key."""
-    return Sent(url, key, datetime.now(UTC).isoformat(timespec="seconds"))
+    return Sent(url, key, datetime.now(UTC).isoformat(timespec="milliseconds"))
 
 
 def another_upload(url: str, key: str) -> Sent:
@@ -82,16 +82,17 @@ class Memory:
         found = [Sent(**known[name]) for path in self._paths if name in (known := _read(path))]
         return max(found, key=lambda sent: sent.sent_at, default=None)
 
-    def keep(self, key: str, sent: Sent) -> None:
-        """Remember an upload, on the disk when this returns.
+    def keep(self, url: str, key: str, sent: Sent | None) -> None:
+        """Remember an upload, or (None) that there is none, on the disk when this returns.
 
         Raises:
             OSError: it can't be written.
             UnreadableStateError: the file is there and can't be read.
         """
         if self._paths:
-            path = self._paths[0]
-            _write(path, _read(path) | {_name(sent.url, key): asdict(sent)})
+            path, name = self._paths[0], _name(url, key)
+            others = {kept: upload for kept, upload in _read(path).items() if kept != name}
+            _write(path, others if sent is None else {**others, name: asdict(sent)})
 
 
 def beside_file(file: Path) -> Path:

@@ -1,17 +1,21 @@
 """What the client commands share: the service's address, the caller's key, and one line for whatever goes wrong."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from darkroom.cli.exits import ExitCode
 from darkroom.cli.http import Api, default_url, refused, setting
+from darkroom.errors import ConfigurationError, DarkroomError
 
 if TYPE_CHECKING:
     from darkroom.client import ApiError, AsyncClient, Client
+
+PATIENCE = 9
+"""How often a call is repeated while the service is away: about a minute."""
 
 Url = Annotated[
     str | None,
@@ -83,12 +87,22 @@ def open_client(url: str | None, key: str | None) -> "Client":
     return Client(address, secret)
 
 
-def open_async_client(url: str | None, key: str | None) -> "AsyncClient":
-    """Open a client of the service for a loop; the caller closes it."""
+@contextlib.asynccontextmanager
+async def patient_client(url: str | None, key: str | None) -> AsyncIterator["AsyncClient"]:
+    """Open a client that outlasts a restart of the service, for the time of a block.
+
+    A service that is not there, or does not take the key, is said at once, before anything else is sent.
+
+    Raises:
+        DarkroomError: it does not answer, or says no.
+    """
     address, secret = service_url(url), _sendable(callers_key(key))
     from darkroom.client import AsyncClient
 
-    return AsyncClient(address, secret)
+    async with AsyncClient(address, secret, retries=1) as first:
+        await first.status()
+    async with AsyncClient(address, secret, retries=PATIENCE) as client:
+        yield client
 
 
 def _sendable(key: str) -> str:
@@ -104,10 +118,11 @@ def one_line_errors(*, of_file: str = "") -> Iterator[None]:
     A refused batch is a line for each of its bad lines.
     """
     from darkroom.client import ApiError, ConnectionFailed
-    from darkroom.errors import DarkroomError
 
     try:
         yield
+    except TimeoutError:  # asked for: the caller knows what goes on
+        raise
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except ApiError as error:
@@ -115,6 +130,8 @@ def one_line_errors(*, of_file: str = "") -> Iterator[None]:
         raise typer.Exit(ExitCode.REFUSED) from None
     except ConnectionFailed as error:
         raise refused(f"{error}; is it running?") from None
+    except ConfigurationError as error:
+        raise refused(str(error), code=ExitCode.USAGE) from None
     except DarkroomError as error:
         raise refused(str(error)) from None
     except OSError as error:
@@ -123,11 +140,12 @@ def one_line_errors(*, of_file: str = "") -> Iterator[None]:
 
 
 def _tell(error: "ApiError", of_file: str) -> None:
-    details = [problem for problem in error.errors or () if list(problem.get("loc", ()))[:1] == ["line"]]
-    if not (of_file and details):
+    problems: list[Any] = list(error.errors)
+    of_lines = [problem for problem in problems if problem["loc"][:1] == ["line"]]
+    if not (of_file and of_lines):
         refused(f"{error.detail} (HTTP {error.status}, {error.code})")
         return
-    for problem in details:
+    for problem in of_lines:
         _, line, *field = problem["loc"]
-        where = "".join(f"{part}: " for part in (".".join(str(part) for part in field),) if part)
+        where = f"{'.'.join(str(part) for part in field)}: " if field else ""
         refused(f"{of_file}, line {line}: {where}{problem['msg']}")

@@ -1,6 +1,9 @@
 """Fetches jobs' images into one directory, several jobs at once, each image once; ending early leaves no half file."""
 
 import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,20 +18,56 @@ if TYPE_CHECKING:
 AT_ONCE = 8
 
 
+class DirectoryTakenError(DarkroomError):
+    """Another command fetches into this directory."""
+
+
+@contextmanager
+def only_here(directory: Path | None) -> Iterator[None]:
+    """Be the only one in a directory, which is made, for the time of a block; the kernel lets go of what was killed.
+
+    Raises:
+        DirectoryTakenError: somebody else is in it.
+        OSError: it can't be made.
+    """
+    if directory is None:
+        yield
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    held = os.open(directory, os.O_RDONLY)
+    try:
+        _lock(held, directory)
+        yield
+    finally:
+        os.close(held)
+
+
+def _lock(held: int, directory: Path) -> None:
+    try:
+        import fcntl  # not on Windows
+
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DirectoryTakenError(f"{directory}: another command fetches images into it") from None
+    except (ImportError, OSError):  # a file system without locks: nothing is promised there
+        return
+
+
 class Downloads:
     """Open it for the time of a block: whatever ends the block ends what is under way.
 
+    One at a time in a directory (`only_here`): what a killed command has left of a job in the making is removed.
     `images` and `size_bytes` count what is in the directory of the jobs that were added, from this run or an earlier
     one; `failed` says by job why its images could not be fetched.
     """
 
-    def __init__(self, client: "AsyncClient", directory: Path, *, at_once: int = AT_ONCE) -> None:
+    def __init__(self, client: "AsyncClient", directory: Path) -> None:
         self.directory = directory
         self.images = 0
         self.size_bytes = 0
         self.failed: dict[str, str] = {}
         self._client = client
-        self._slots = asyncio.Semaphore(at_once)
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self._added: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._broken: OSError | None = None
@@ -69,6 +108,7 @@ class Downloads:
 
     async def _fetch(self, job: "Job") -> None:
         try:
+            _sweep(self.directory / job.id)
             paths = await self._client.download(job, self.directory)
             self.images += len(paths)
             self.size_bytes += sum(path.stat().st_size for path in paths)
@@ -82,3 +122,8 @@ class Downloads:
     def _raise_if_broken(self) -> None:
         if self._broken is not None:
             raise self._broken
+
+
+def _sweep(directory: Path) -> None:
+    for part in directory.glob("*.part"):
+        part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""`darkroom keys`: the API keys that this machine's settings and files name, hidden, and whether the service takes them."""
+"""`darkroom keys`: the API keys that settings and files name here, hidden, and whether the service takes them."""
 
 import contextlib
 import json
@@ -54,7 +54,7 @@ def keys(url: Url = None, as_json: AsJson = False) -> None:
             key.of,
             key.name or "",
             key.hint,
-            key.where + ("  (used by the client commands)" if key.first else ""),
+            f"{key.where}{' (used by the client)' if key.first else ''}",
             key.accepted,
         ]
         for key in known

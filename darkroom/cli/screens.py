@@ -125,10 +125,10 @@ class JobScreen:
         self._job_id = job_id
         self._status = "queued"
         self._began_s = time.monotonic()
+        self._spinner = Spinner("dots")
         self._live = Live(
             get_renderable=self._now, console=self._console, transient=True, auto_refresh=self._console.is_terminal
         )
-        self._spinner = Spinner("dots")
 
     def __enter__(self) -> "JobScreen":
         if self._console.is_terminal:

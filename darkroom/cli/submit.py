@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from darkroom.cli.connection import AsJson, Key, Url, open_async_client
+from darkroom.cli.connection import AsJson, Key, Url, patient_client
 from darkroom.cli.exits import ExitCode
 from darkroom.cli.http import refused
 from darkroom.cli.reading import read_pairs, read_seconds
@@ -79,7 +79,7 @@ def submit(
     posted: list[str] = []
 
     async def post() -> int:
-        async with open_async_client(url, key) as client:
+        async with patient_client(url, key) as client:
             job = await client.submit(what, **fields)
             posted.append(job.id)
             if follows:

@@ -55,8 +55,8 @@ class Ending:
     def _fetched(self) -> list[str]:
         if self.downloads is None:
             return [f"fetch the images: darkroom watch {self.batch['id']} --download DIR"]
-        here = f"{plural(self.downloads.images, 'image')} in {self.downloads.directory} ({size(self.downloads.size_bytes)})"
-        failed = self.downloads.failed
+        images, bytes_, failed = self.downloads.images, self.downloads.size_bytes, self.downloads.failed
+        here = f"{plural(images, 'image')} in {self.downloads.directory} ({size(bytes_)})"
         if not failed:
             return [here]
         named = [f"  {job_id}: {why}" for job_id, why in list(failed.items())[:MOST_NAMED]]

@@ -1,4 +1,4 @@
-"""`darkroom watch`: follow a job or a batch to its end, and fetch its images. `submit` and `batch` end with the same."""
+"""`darkroom watch`: follow a job or a batch to its end, fetch its images; `submit` and `batch` end with the same."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from darkroom.cli.connection import AsJson, Key, Url, one_line_errors, open_async_client
+from darkroom.cli.connection import AsJson, Key, Url, one_line_errors, patient_client
 from darkroom.cli.exits import ExitCode
 from darkroom.cli.http import refused
 from darkroom.cli.jobs import AnyId
@@ -61,7 +61,7 @@ def watch(
     wanted = Wanted(download, timeout, as_json)
 
     async def follow() -> int:
-        async with open_async_client(url, key) as client:
+        async with patient_client(url, key) as client:
             if batch:
                 return await watch_batch(client, await client.batch(given), wanted)
             return await watch_job(client, given, wanted, each_change=as_json)
