@@ -1,7 +1,6 @@
 """How the client commands say things: money, times, sizes, a job and a batch in a line."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,11 +60,6 @@ def shortened(text: str, most: int = _PROMPT_SHOWN) -> str:
 def counted(counts: Mapping[str, int]) -> str:
     """Say how many there are of each, those there are none of left out."""
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none"
-
-
-def by_code(errors: Iterable[str]) -> dict[str, int]:
-    """Count error codes, the most frequent first."""
-    return dict(Counter(errors).most_common())
 
 
 def job_line(job: Mapping[str, Any]) -> str:
