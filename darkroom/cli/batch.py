@@ -3,21 +3,21 @@
 import json
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from darkroom.cli import batch_state
 from darkroom.cli.batch_lines import KIND_OF_SUFFIX, BadFileError, Kind, Prepared, prepare
-from darkroom.cli.batch_state import Memory, Sent
+from darkroom.cli.batch_state import Memory
+from darkroom.cli.batch_upload import Upload, found_or_posted
 from darkroom.cli.connection import AsJson, Key, Url, one_line_errors, patient_client, service_url
 from darkroom.cli.downloads import only_here
 from darkroom.cli.exits import ExitCode
 from darkroom.cli.http import refused
 from darkroom.cli.reading import read_pairs, read_seconds
-from darkroom.cli.show import batch_line, plural, usd
+from darkroom.cli.show import batch_line
 from darkroom.cli.submit import (
     STDIN,
     ExpiresIn,
@@ -31,29 +31,11 @@ from darkroom.cli.submit import (
 )
 from darkroom.cli.watch import Download, Timeout, Wanted, run, watch_batch
 
-if TYPE_CHECKING:
-    from darkroom.batches import Batch
-    from darkroom.client import AsyncClient
-
 EXAMPLES = """Examples: darkroom batch prompts.jsonl --max-images 4 --download shots
 
 darkroom batch panels.csv --metadata order=1234 --no-wait --json"""
 
-UNKNOWN_FROM = 500
-"""HTTP statuses from here on leave open what has become of an upload."""
-
 OnInvalid = Literal["refuse", "skip"]
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """What is sent, and under which key."""
-
-    name: str
-    prepared: Prepared
-    options: dict[str, Any]
-    key: str
-    memory: Memory
 
 
 def add_to(app: typer.Typer) -> None:
@@ -115,14 +97,19 @@ def batch(
 
         async def post_and_follow() -> int:
             async with patient_client(url, key) as client:
-                posted = await _found_or_posted(client, service_url(url), upload, again=again)
+                posted = await found_or_posted(client, service_url(url), upload, again=again)
                 if no_wait:
                     said = posted.model_dump(mode="json")
                     typer.echo(json.dumps(said) if as_json else batch_line(said))
                     return ExitCode.OK
                 return await watch_batch(client, posted, wanted, line_numbers=prepared.numbers)
 
-        code = run(post_and_follow, goes_on="the batch (the same command again goes on with it)", of_file=upload.name)
+        try:
+            code = run(post_and_follow, goes_on="the batch", of_file=upload.name)
+        except typer.Exit as ended:
+            if ended.exit_code in (ExitCode.INTERRUPTED, ExitCode.TIMEOUT):
+                typer.echo(f"{upload.name}: run the same command again to go on", err=True)
+            raise
     raise typer.Exit(code)
 
 
@@ -153,46 +140,3 @@ def _state_paths(file: str, download: Path | None) -> list[Path]:
     beside_downloads = [] if download is None else [download / batch_state.NAME]
     beside_file = [] if file == STDIN else [batch_state.beside_file(Path(file))]
     return beside_downloads + beside_file
-
-
-async def _found_or_posted(client: "AsyncClient", url: str, upload: Upload, *, again: bool) -> "Batch":
-    """Give the batch that this content has become, posting it first where it is none yet."""
-    from darkroom.client import ApiError, NotFound
-
-    before = upload.memory.find(url, upload.key)
-    sent = None if again else before
-    if sent is not None and sent.batch_id is not None:
-        try:
-            found = await client.batch(sent.batch_id)
-        except NotFound:
-            raise refused(
-                f"{upload.name} was posted as {sent.batch_id} ({sent.sent_at}), which the service does not know (any"
-                " more, or not by this key); --again posts it anew, which costs again"
-            ) from None
-        _note(f"{upload.name} is {found.id} already: going on with it")
-        return found
-    if sent is not None and sent.is_open_and_old:
-        raise refused(
-            f"{upload.name} was sent at {sent.sent_at} and no answer came: it may have become a batch, see"
-            " `darkroom batches list`; --again posts it anew, which costs again"
-        )
-    if sent is None:
-        sent = (batch_state.another_upload if again else batch_state.first_upload)(url, upload.key)
-    try:
-        return await _post(client, upload, sent)
-    except ApiError as error:
-        if error.status < UNKNOWN_FROM and error.code != "idempotency_in_progress":  # refused: it is no batch
-            upload.memory.keep(url, upload.key, before)
-        raise
-
-
-async def _post(client: "AsyncClient", upload: Upload, sent: Sent) -> "Batch":
-    upload.memory.keep(sent.url, upload.key, sent)
-    posted = await client.submit_batch(upload.prepared.path, **upload.options, idempotency_key=sent.idempotency_key)
-    upload.memory.keep(sent.url, upload.key, batch_state.accepted(sent, posted.id))
-    _note(f"{upload.name} is {posted.id}: {plural(posted.total, 'job')}, {usd(posted.cost.estimated)} estimated")
-    return posted
-
-
-def _note(text: str) -> None:
-    typer.echo(text, err=True)
