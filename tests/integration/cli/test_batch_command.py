@@ -44,7 +44,7 @@ def test_a_file_of_prompts_becomes_images(shell: Shell, prompt: str, ledger: Led
 def test_columns_of_a_table_are_fields_and_results_are_at_their_lines(shell: Shell, prompt: str) -> None:
     shell.write(
         "jobs.csv",
-        f'prompt,max_images,custom_id,metadata.order\n"{prompt}\nin two lines",2,p1,\n{prompt} last,,p2,9\n',
+        f'prompt,max_images,custom_id,metadata.order\n"{prompt}\nin two lines",2,p1,\n"{prompt} last",,p2,9\n',
     )
     done = shell("batch", "jobs.csv", "--priority", "high")
     assert done.returncode == 0, done.stderr
