@@ -53,21 +53,17 @@ class DueDelivery:
 
 @dataclass(slots=True)
 class Due:
-    """What one sweep leased. `next_ms` is when the next entry is due (None: there is none)."""
+    """What one sweep leased, of so many that were `due`; `next_ms` is when the next entry is (None: there is none)."""
 
     now_ms: int
     next_ms: int | None
     line_depth: int
+    due: int = 0
     attempts: list[DueAttempt] = field(default_factory=list)
     deliveries: list[DueDelivery] = field(default_factory=list)
     deadlines: list[str] = field(default_factory=list)
     lanes: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        """How many entries were leased."""
-        return len(self.attempts) + len(self.deliveries) + len(self.deadlines) + len(self.lanes) + len(self.unknown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +95,8 @@ class Timers:
         """
         reply = await self.scripts.call("lease_due", most, look_ms, message_ms, check_ms, patience_ms)
         next_ms = int(reply[1])
-        due = Due(int(reply[0]), next_ms if next_ms >= 0 else None, int(reply[2]))
-        for entry in reply[3:]:
+        due = Due(int(reply[0]), next_ms if next_ms >= 0 else None, int(reply[2]), int(reply[3]))
+        for entry in reply[4:]:
             _sort_in(due, entry)
         return due
 
