@@ -15,6 +15,7 @@ from darkroom.store.view import job_view
 
 _ULID = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
 JOB_ID = re.compile(f"job_{_ULID}")
+BATCH_ID = re.compile(f"batch_{_ULID}")
 DELIVERY_ID = re.compile(f"dlv_{_ULID}")
 
 

@@ -53,7 +53,10 @@ class DueDelivery:
 
 @dataclass(slots=True)
 class Due:
-    """What one sweep leased. `next_ms` is when the next entry is due (None: there is none)."""
+    """What one sweep leased. `next_ms` is when the next entry is due (None: there is none).
+
+    `sweeps` are batches that are gone through, with the sweep's name; `manifests` batches whose end is to be written.
+    """
 
     now_ms: int
     next_ms: int | None
@@ -62,12 +65,15 @@ class Due:
     deliveries: list[DueDelivery] = field(default_factory=list)
     deadlines: list[str] = field(default_factory=list)
     lanes: list[str] = field(default_factory=list)
+    sweeps: list[tuple[str, str]] = field(default_factory=list)
+    manifests: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
     @property
     def count(self) -> int:
         """How many entries were leased."""
-        return len(self.attempts) + len(self.deliveries) + len(self.deadlines) + len(self.lanes) + len(self.unknown)
+        kinds = (self.attempts, self.deliveries, self.deadlines, self.lanes, self.sweeps, self.manifests, self.unknown)
+        return sum(len(entries) for entries in kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,5 +162,9 @@ def _sort_in(due: Due, entry: list[Any]) -> None:
             due.deadlines.append(entry[1])
         case "l":
             due.lanes.append(entry[1])
+        case "s":
+            due.sweeps.append((entry[1], entry[2]))
+        case "m":
+            due.manifests.append(entry[1])
         case _:
             due.unknown.append(str(entry))

@@ -12,6 +12,6 @@ call('ZREM', k_host_queue(host_of(d.url)), ARGV[1])
 call('HSET', key, 'status', 'pending', 'tries', 0, 'first_ms', int(NOW), 'next_ms', int(NOW))
 call('HINCRBY', key, 'lease', 1)
 call('HDEL', key, 'message_ms', 'settled_ms')
-tell_job(ARGV[1], d.job, 'pending')
+tell_subject(ARGV[1], d.job, 'pending')
 due_in('d:' .. ARGV[1], 0)
 return d.status == 'pending' and 0 or 1
