@@ -7,5 +7,6 @@ local attempt = load_attempt(ARGV[1], ARGV[2])
 if attempt.state ~= 'admitted' or attempt.lease ~= ARGV[3] then return -1 end
 local job = load_job(ARGV[1])
 give_up_admission(job, attempt)
+call('HINCRBY', k_attempt(ARGV[1], ARGV[2]), 'lease', 1)
 if is_canceled_with_batch(job) then finish(job, 'canceled') else line_push(job) end
 return 1

@@ -8,9 +8,10 @@ local function give_up_admission(job, attempt)
   refund_turn(job)
   call('ZREM', K_DUE, due_of(attempt.id, attempt.n))
   call('HSET', k_attempt(attempt.id, attempt.n), 'state', 'queued')
-  call('HINCRBY', k_attempt(attempt.id, attempt.n), 'lease', 1)
 end
 
 local function withdraw(job, attempt)
-  if attempt.state == 'admitted' then give_up_admission(job, attempt) else line_remove(job) end
+  if attempt.state ~= 'admitted' then return line_remove(job) end
+  give_up_admission(job, attempt)
+  call('HINCRBY', k_attempt(attempt.id, attempt.n), 'lease', 1)
 end
