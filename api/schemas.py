@@ -103,9 +103,10 @@ class WebhookSecretList(BaseModel):
 
 
 class WebhookHost(BaseModel):
-    """A receiver's host that fails, or that deliveries wait for."""
+    """A receiver's host that fails for a tenant, or that the tenant's deliveries wait for."""
 
     host: str = Field(examples=["hooks.example.com"])
+    tenant: str
     breaker: Literal["closed", "open", "half_open"] = Field(
         description="`open`: it fails, nothing is sent until the next probe; `half_open`: the probe is under way"
     )

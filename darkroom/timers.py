@@ -53,7 +53,7 @@ class DueDelivery:
 
 @dataclass(slots=True)
 class Due:
-    """What one sweep leased. `next_ms` is when the next entry is due (None: there is none).
+    """What one sweep leased, of so many that were `due`; `next_ms` is when the next entry is (None: there is none).
 
     `sweeps` are batches that are gone through, with the sweep's name; `manifests` batches whose end is to be written.
     """
@@ -61,6 +61,7 @@ class Due:
     now_ms: int
     next_ms: int | None
     line_depth: int
+    due: int = 0
     attempts: list[DueAttempt] = field(default_factory=list)
     deliveries: list[DueDelivery] = field(default_factory=list)
     deadlines: list[str] = field(default_factory=list)
@@ -68,12 +69,6 @@ class Due:
     sweeps: list[tuple[str, str]] = field(default_factory=list)
     manifests: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        """How many entries were leased."""
-        kinds = (self.attempts, self.deliveries, self.deadlines, self.lanes, self.sweeps, self.manifests, self.unknown)
-        return sum(len(entries) for entries in kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +100,8 @@ class Timers:
         """
         reply = await self.scripts.call("lease_due", most, look_ms, message_ms, check_ms, patience_ms)
         next_ms = int(reply[1])
-        due = Due(int(reply[0]), next_ms if next_ms >= 0 else None, int(reply[2]))
-        for entry in reply[3:]:
+        due = Due(int(reply[0]), next_ms if next_ms >= 0 else None, int(reply[2]), int(reply[3]))
+        for entry in reply[4:]:
             _sort_in(due, entry)
         return due
 

@@ -126,7 +126,7 @@ class Poller:
             log.error("due.unreadable", entry=unreadable)
         self._start(due)
         await self._move_all(due)
-        if due.count == SWEEP_MOST:
+        if due.due == SWEEP_MOST:
             return 0.0
         if due.next_ms is None:
             return LONGEST_S

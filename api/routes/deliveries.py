@@ -25,6 +25,9 @@ from darkroom.store.view import iso
 from darkroom.telemetry.logs import get_logger
 
 PARAMETERS = ("status", "since", "host", "limit", "cursor", "tenant")
+LATEST_MS = 253_402_300_799_000
+"""The last second of the year 9999, the last that can be written."""
+
 _EXAMPLE = '{"since": "2026-11-25T08:00:00Z"}'
 
 router = APIRouter(tags=["deliveries"])
@@ -166,7 +169,7 @@ async def _tenants(request: Request, tenant: str | None, loc: tuple[str, str] = 
 
 def _ms(moment: datetime) -> int:
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0, int(aware.timestamp() * 1000))
+    return min(max(0, int(aware.timestamp() * 1000)), LATEST_MS)
 
 
 def _write_cursor(cursor: Cursor) -> str:

@@ -152,6 +152,7 @@ async def get_hosts(request: Request) -> Response:
     rows = [
         {
             "host": state.host,
+            "tenant": state.tenant,
             "breaker": state.breaker,
             "failing_since": iso(state.failing_since_ms),
             "next_probe_at": iso(state.next_probe_ms),

@@ -97,7 +97,15 @@ def hosts(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(found))
         return
-    columns = ["host", "breaker", "failing_since", "next_probe_at", "attempts_under_way", "deliveries_waiting"]
+    columns = [
+        "host",
+        "tenant",
+        "breaker",
+        "failing_since",
+        "next_probe_at",
+        "attempts_under_way",
+        "deliveries_waiting",
+    ]
     rows = [[str(row[column] if row[column] is not None else "") for column in columns] for row in found]
     titles = [column.replace("_", " ") for column in columns]
     print_table(titles, rows, nothing="no host fails and nothing waits for one")

@@ -98,6 +98,8 @@ def guarded_session(
     headers: dict[str, str] | None = None,
     keep_alive_s: float = 15.0,
     trace_configs: list[aiohttp.TraceConfig] | None = None,
+    response_class: type[ClientResponse] = ClientResponse,
+    auto_decompress: bool = True,
 ) -> aiohttp.ClientSession:
     """Open a session that reaches only what the policy allows; the caller closes it.
 
@@ -144,6 +146,8 @@ def guarded_session(
         read_bufsize=read_buffer_bytes,
         middlewares=(guard,),
         trace_configs=trace_configs,
+        response_class=response_class,
+        auto_decompress=auto_decompress,
         headers=headers,
     )
 

@@ -1,7 +1,8 @@
 """Name lookups with threads of their own.
 
 Names come from customers and may take as long to resolve as their owners like. asyncio's own lookups share the few
-threads of the loop's default executor with file reads; these can only delay each other.
+threads of the loop's default executor with file reads; these can only delay each other, and those of one session none
+of another's.
 """
 
 import asyncio
@@ -11,29 +12,37 @@ from functools import partial
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-LOOKUP_TIMEOUT_S = 5.0
-LOOKUP_THREADS = 32
+LOOKUP_TIMEOUT_S = 4.0
+"""Less than a connect may take, so that a name that takes too long is told as that."""
 
-_threads = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="darkroom-lookup")
+LOOKUP_THREADS = 64
+"""Of one session. A lookup that is given up holds its thread until the system gives it up too."""
+
+_threads = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="lookup")
 
 
-async def lookup(host: str, port: int = 0, family: int = socket.AF_UNSPEC) -> list[tuple[int, int, str]]:
+async def lookup(
+    host: str, port: int = 0, family: int = socket.AF_UNSPEC, *, threads: ThreadPoolExecutor = _threads
+) -> list[tuple[int, int, str]]:
     """Give (family, protocol, address) of each address of a name.
 
     Raises:
-        OSError: it does not resolve, or as `TimeoutError` not within 5 s.
+        OSError: it does not resolve, or as `TimeoutError` not within 4 s.
     """
     ask = partial(socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     try:
         async with asyncio.timeout(LOOKUP_TIMEOUT_S):
-            found = await asyncio.get_running_loop().run_in_executor(_threads, ask)
+            found = await asyncio.get_running_loop().run_in_executor(threads, ask)
     except UnicodeError:
         raise socket.gaierror(socket.EAI_NONAME, "the name can't be encoded") from None
     return [(kind, protocol, str(sockaddr[0])) for kind, _, protocol, _, sockaddr in found]
 
 
 class Resolver(AbstractResolver):
-    """`lookup` for aiohttp's connector."""
+    """`lookup` for one session's connector, with threads of its own."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="session-lookup")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -48,8 +57,9 @@ class Resolver(AbstractResolver):
                 proto=protocol,
                 flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
             )
-            for kind, protocol, address in await lookup(host, port, family)
+            for kind, protocol, address in await lookup(host, port, family, threads=self._threads)
         ]
 
     async def close(self) -> None:
-        """Do nothing: the threads serve every session of the process."""
+        """Let the threads go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -11,6 +11,7 @@ from pydantic_settings import NoDecode
 from darkroom.settings.base import AreaSettings, OnOff, split_commas
 
 DEFAULT_SCHEDULE_S = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)
+LONGEST_STEP_S = 30 * 86_400
 
 
 def _networks(value: object) -> object:
@@ -57,9 +58,11 @@ class WebhookSettings(AreaSettings):
             if not part.startswith("whsec_"):
                 raise ValueError("every secret must start with whsec_")
             try:
-                base64.b64decode(part.removeprefix("whsec_"), validate=True)
+                decoded = base64.b64decode(part.removeprefix("whsec_"), validate=True)
             except binascii.Error as error:
                 raise ValueError("after whsec_ every secret must be base64") from error
+            if not decoded:
+                raise ValueError("after whsec_ there must be something to sign with")
         return value
 
     @field_validator("ports")
@@ -71,9 +74,9 @@ class WebhookSettings(AreaSettings):
 
     @field_validator("retry_schedule_s")
     @classmethod
-    def _not_negative(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(seconds < 0 for seconds in value):
-            raise ValueError("seconds can't be negative")
+    def _sensible(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 <= seconds <= LONGEST_STEP_S for seconds in value):  # NaN is neither
+            raise ValueError(f"each must be 0 to {LONGEST_STEP_S} seconds")
         return value
 
     @property

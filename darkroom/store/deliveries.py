@@ -50,9 +50,10 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """A receiver's host as its breaker sees it. Times in ms, server time."""
+    """A receiver's host as a tenant's breaker sees it. Times in ms, server time."""
 
     host: str
+    tenant: str
     breaker: Literal["closed", "open", "half_open"]
     failing_since_ms: int | None
     next_probe_ms: int | None
@@ -121,13 +122,16 @@ class DeliveryStore:
         return await read_hash(self.redis, keys.delivery(delivery_id)) or None
 
     async def redeliver(self, delivery_id: str) -> bool:
-        """Send a delivery again with the same event id; False: it is not kept any more."""
+        """Send a delivery again with the same event id; False: it is not kept any more.
+
+        While an attempt is under way that one's end decides: it is sent again unless it was delivered.
+        """
         return int(await self.scripts.call("redeliver", delivery_id)) >= 0
 
     async def hosts(self) -> list[HostState]:
-        """Give the hosts that fail or that deliveries wait for, by name."""
+        """Give the hosts that fail or that deliveries wait for, by name and tenant."""
         reply = await self.scripts.call("report_hosts")
-        return sorted((_host_state(*row) for row in reply), key=lambda state: state.host)
+        return sorted((_host_state(*row) for row in reply), key=lambda state: (state.host, state.tenant))
 
 
 def host_of(url: str) -> str:
@@ -136,12 +140,15 @@ def host_of(url: str) -> str:
     return authority[1].rpartition("@")[2].lower() if authority else ""
 
 
-def _host_state(host: str, since_ms: str, until_ms: str, probing: int, flying: int, waiting: int) -> HostState:
+def _host_state(
+    host: str, tenant: str, since_ms: str, until_ms: str, probing: int, flying: int, waiting: int
+) -> HostState:
     breaker: Literal["closed", "open", "half_open"] = "closed"
     if until_ms:
         breaker = "half_open" if int(probing) else "open"
     return HostState(
         host,
+        tenant,
         breaker,
         int(since_ms) if since_ms else None,
         int(until_ms) if breaker == "open" else None,

@@ -46,7 +46,7 @@ HELD = ROOT + "held"
 HELD_BATCHES = ROOT + "held_batches"
 """Hash: batches whose next job has no room in their budget, and whose they are. Ends once there may be room."""
 HOSTS = ROOT + "hosts"
-"""Set of the receivers' hosts that fail, or that deliveries wait for. A report drops those that are well again."""
+"""Set of receivers' hosts, by tenant, that fail or that deliveries wait for. A report drops those that are well."""
 CHANNEL = ROOT + "changes"
 """Channel: the id of every job that changes."""
 WORKERS = ROOT + "workers"
@@ -148,17 +148,23 @@ def delivery(delivery_id: str) -> str:
 
 
 def host(name: str) -> str:
-    """Hash: a host (`name:port`) whose last attempt failed, and its breaker. Gone once it answers, or in a day."""
+    """Hash: a tenant's host (`name:port tenant`) whose last attempt failed, and its breaker.
+
+    `failed` are the deliveries and `failing` the addresses that did so. Gone once it answers, or in a day.
+    """
     return f"{ROOT}host:{name}"
 
 
 def flying(name: str) -> str:
-    """Set: deliveries to a host that are called for or attempted just now. Members end with the attempt."""
+    """Set: a tenant's deliveries to a host that are called for or attempted just now. Members end with the attempt."""
     return f"{ROOT}host:{name}:flying"
 
 
 def host_queue(name: str) -> str:
-    """Sorted set: pending deliveries that wait for their host to have room, by their age. Gone when empty."""
+    """Sorted set: pending deliveries that wait for their host to have room, by when they joined it. Gone when empty.
+
+    Those to addresses not known to fail stand in front, by as much as no time can make up for.
+    """
     return f"{ROOT}host:{name}:queue"
 
 

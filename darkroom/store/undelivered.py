@@ -11,6 +11,7 @@ from darkroom.store.deliveries import host_of
 from darkroom.store.scripts import Scripts
 
 PAGE = 200
+MOST_LOOKED_AT = 2_000
 Status = Literal["exhausted", "gone"]
 STATUSES: tuple[Status, ...] = ("exhausted", "gone")
 Found = list[tuple[str, dict[str, str]]]
@@ -51,8 +52,12 @@ class UndeliveredStore:
     async def page(
         self, tenants: Iterable[str], wanted: Wanted, *, limit: int, cursor: Cursor | None = None
     ) -> tuple[Found, Cursor | None]:
-        """Give at most `limit` of these tenants' deliveries, and where to go on (None: that was all)."""
+        """Give at most `limit` of these tenants' deliveries, and where to go on (None: that was all).
+
+        A page looks at 2,000 deliveries at most, and may be short, or empty, although others follow.
+        """
         found: Found = []
+        looked = 0
         for tenant in sorted(tenants):
             if cursor is not None and tenant < cursor.tenant:
                 continue
@@ -60,10 +65,14 @@ class UndeliveredStore:
             if cursor is not None and tenant == cursor.tenant:
                 place = cursor
             while place is not None:
-                some, after = await self._slice(place, wanted, limit - len(found))
-                found += some
-                if len(found) == limit:
-                    return found, after or Cursor(tenant, _FOR_EVER_MS, "")
+                some, ends, after = await self._slice(place, wanted, PAGE)
+                room = limit - len(found)
+                found += some[:room]
+                looked += PAGE
+                if len(some) >= room:
+                    return found, ends[room - 1]
+                if after is not None and looked >= MOST_LOOKED_AT:
+                    return found, after
                 place = after
         return found, None
 
@@ -75,7 +84,7 @@ class UndeliveredStore:
         for tenant in tenants:
             place: Cursor | None = Cursor(tenant, wanted.since_ms, "")
             while place is not None and place.settled_ms <= now_ms:
-                found, place = await self._slice(place, wanted, PAGE)
+                found, _, place = await self._slice(place, wanted, PAGE)
                 answers = await self.scripts.call_all([("redeliver", (delivery_id,)) for delivery_id, _ in found])
                 recovered += sum(int(answer) >= 0 for answer in answers)
         return recovered
@@ -87,8 +96,8 @@ class UndeliveredStore:
             pipe.zcard(keys.undelivered(tenant))
         return sum(await pipe.execute()) if tenants else 0
 
-    async def _slice(self, place: Cursor, wanted: Wanted, most: int) -> tuple[Found, Cursor | None]:
-        """Look at the next few after a place; gives those wanted, and the new place (None: the end)."""
+    async def _slice(self, place: Cursor, wanted: Wanted, most: int) -> tuple[Found, list[Cursor], Cursor | None]:
+        """Look at the next few after a place; gives those wanted, their places, and the new one (None: the end)."""
         key = keys.undelivered(place.tenant)
         at_once = int(await self.redis.zcount(key, place.settled_ms, place.settled_ms)) if place.delivery_id else 0
         entries: Any = await self.redis.zrangebyscore(
@@ -100,16 +109,16 @@ class UndeliveredStore:
         for _, delivery_id in rest[:most]:
             pipe.hgetall(keys.delivery(delivery_id))
         records = await pipe.execute() if rest else []
-        found = [
-            (name, record) for (_, name), record in zip(rest[:most], records, strict=True) if wanted.covers(record)
-        ]
+        found: Found = []
+        ends: list[Cursor] = []
+        for (settled_ms, name), record in zip(rest[:most], records, strict=True):
+            if wanted.covers(record):
+                found.append((name, record))
+                ends.append(Cursor(place.tenant, settled_ms, name))
         if len(rest) <= most and len(entries) < at_once + most:
-            return found, None
+            return found, ends, None
         settled_ms, delivery_id = rest[:most][-1]
-        return found, Cursor(place.tenant, settled_ms, delivery_id)
-
-
-_FOR_EVER_MS = 2**53
+        return found, ends, Cursor(place.tenant, settled_ms, delivery_id)
 
 
 def _without_port(host: str) -> str:

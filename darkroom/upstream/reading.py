@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from darkroom.upstream.base64_scan import DocumentTooLargeError, OutputScanner
+from darkroom.upstream.base64_scan import MAX_DEPTH, DocumentTooLargeError, OutputScanner
 from darkroom.upstream.base64_text import Base64Text, is_url
 
 SMALL_BYTES = 64 * 1024
@@ -85,13 +85,15 @@ class DocumentReader:
         self._texts.append(text)
         return text
 
-    def _settle(self, value: Any) -> None:
+    def _settle(self, value: Any, depth: int = 1) -> None:
         """End the outputs of a document, in place."""
+        if depth > MAX_DEPTH:
+            raise DocumentTooLargeError(f"the answer is nested deeper than {MAX_DEPTH}")
         for name, part in value.items() if isinstance(value, dict) else enumerate(value):
             if name == "outputs" and isinstance(part, list):
                 part[:] = [self._output(entry) for entry in part]
             elif isinstance(part, dict | list):
-                self._settle(part)
+                self._settle(part, depth + 1)
 
     def _output(self, entry: Any) -> Any:
         if not isinstance(entry, str) or is_url(entry):

@@ -8,9 +8,10 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from types import SimpleNamespace
-from typing import Literal
+from typing import Any, Literal
 
 import aiohttp
+from aiohttp.connector import Connection
 from yarl import URL
 
 from darkroom.network import AddressPolicy, AddressRefusedError, check_form, guarded_session
@@ -24,6 +25,9 @@ KEEP_ALIVE_S = 3.0
 """How long an idle connection is kept: less than the 5 s after which uvicorn and Node close theirs."""
 
 TOO_MANY_REQUESTS = 429
+INTERIM_MOST = 16
+"""Most 1xx answers before the real one."""
+
 Heard = Literal["up", "failed", ""]
 
 
@@ -41,6 +45,30 @@ class AttemptResult:
     retry_after_s: float | None = None
     heard: Heard = "up"
     response_excerpt: str = ""
+
+
+class _Answer(aiohttp.ClientResponse):
+    """An answer that may be announced so often and no more: without a bound 1xx answers keep the whole loop busy."""
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        """Read the answer's head."""
+        protocol = connection.protocol
+        if protocol is None:
+            raise aiohttp.ServerDisconnectedError
+        read, heads = protocol.read, 0
+
+        async def read_counted() -> Any:
+            nonlocal heads
+            heads += 1
+            if heads > INTERIM_MOST:
+                raise aiohttp.ClientPayloadError("too many answers before the answer")
+            return await read()
+
+        protocol.read = read_counted  # type: ignore[method-assign]
+        try:
+            return await super().start(connection)
+        finally:
+            protocol.read = read  # type: ignore[method-assign]
 
 
 @dataclass(slots=True)
@@ -80,8 +108,9 @@ async def attempt_delivery(
             return _result(response, duration_ms, await _excerpt(response), now_s)
     except AddressRefusedError as error:
         return AttemptResult("failed", None, _since_ms(started), f"address refused: {error.reason}", heard="")
-    except aiohttp.ClientConnectorDNSError:
-        text = "the host's name does not resolve"
+    except aiohttp.ClientConnectorDNSError as error:
+        late = isinstance(error.os_error, TimeoutError)
+        text = "the host's name was not looked up in time" if late else "the host's name does not resolve"
     except aiohttp.ClientConnectorCertificateError as error:
         text = f"TLS certificate not accepted: {getattr(error.certificate_error, 'verify_message', 'invalid')}"
     except aiohttp.ClientSSLError:
@@ -103,7 +132,14 @@ def webhook_session(policy: AddressPolicy, *, connections: int) -> aiohttp.Clien
     """Open the guarded session that attempts are made with; the caller closes it."""
     reuse = aiohttp.TraceConfig()
     reuse.on_connection_reuseconn.append(_note_reuse)
-    return guarded_session(policy, connections=connections, keep_alive_s=KEEP_ALIVE_S, trace_configs=[reuse])
+    return guarded_session(
+        policy,
+        connections=connections,
+        keep_alive_s=KEEP_ALIVE_S,
+        trace_configs=[reuse],
+        response_class=_Answer,
+        auto_decompress=False,
+    )
 
 
 async def _post(
@@ -153,11 +189,11 @@ def retry_after_seconds(value: str | None, now_s: float) -> float | None:
         return float(text[:12])
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0.0, moment.timestamp() - now_s)
+    except (ValueError, OverflowError):  # a year of fourteen digits, an offset past year 9999
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, moment.timestamp() - now_s)
 
 
 async def _excerpt(response: aiohttp.ClientResponse) -> str:

@@ -106,7 +106,7 @@ def pass_midnight(client: redis.Redis) -> None:
     for day, tenant in sorted((int(day), tenant) for tenant, day in (_split(name) for name, _ in cell.under("usage:"))):
         client.rename(keys.usage(tenant, day), keys.usage(tenant, day - 1))
     for attempt in cell.attempts:
-        for field in ("charged_day", "spent_day", "refund_day"):
+        for field in ("charged_day", "spent_day", "refund_day", "duplicate_day"):
             if field in attempt.record:
                 client.hincrby(keys.attempt(attempt.job_id, attempt.number), field, -1)
 

@@ -3,7 +3,11 @@
 import asyncio
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from darkroom.checkpoints import Checkpoint, reach
+from darkroom.errors import StaleLeaseError
+from darkroom.storage.errors import StorageUnavailableError
 from darkroom.store.deliveries import ClaimedDelivery, host_of
 from darkroom.store.records import JobRecord
 from darkroom.store.view import iso, job_view
@@ -37,17 +41,32 @@ async def notify(ctx: Context, due: DueDelivery) -> None:
             return
         reach(Checkpoint.NOTIFY_CLAIMED, claimed.delivery["job"], claimed.delivery_id)
         async with ctx.leases.hold(f"d:{due.delivery_id}", int(claimed.lease)):
-            result = await _attempt(ctx, claimed)
+            result = await _attempt_surely(ctx, claimed)
     reach(Checkpoint.NOTIFY_POSTED, claimed.delivery["job"], claimed.delivery_id)
     await _record(ctx, claimed, result)
     reach(Checkpoint.NOTIFY_RECORDED, claimed.delivery["job"], claimed.delivery_id)
+
+
+async def _attempt_surely(ctx: Context, claimed: ClaimedDelivery) -> AttemptResult:
+    """Attempt it; a mistake of this program counts as a failed attempt, lest it repeat for ever and hold its host."""
+    try:
+        return await _attempt(ctx, claimed)
+    except (StaleLeaseError, RedisError):
+        raise
+    except Exception as error:
+        log.exception("notify.crashed", delivery_id=claimed.delivery_id)
+        return AttemptResult("failed", None, 0, f"the attempt could not be made ({type(error).__name__})", heard="")
 
 
 async def _attempt(ctx: Context, claimed: ClaimedDelivery) -> AttemptResult:
     secrets = claimed.signed_with(ctx.settings.webhooks.secrets)
     if not secrets:
         return AttemptResult("failed", None, 0, "no secret to sign with: set DARKROOM_WEBHOOK_SECRET", heard="")
-    await ctx.bucket.renew_credentials()
+    try:
+        await ctx.bucket.renew_credentials()
+    except StorageUnavailableError as error:
+        if '"out:' in claimed.event["record"]:  # what has no outputs has no URLs to sign
+            return AttemptResult("failed", None, 0, f"no URLs can be signed: {error}", heard="")
     return await attempt_delivery(
         ctx.webhook_session,
         url=claimed.delivery["url"],

@@ -1,20 +1,32 @@
--- Deliveries and their hosts: so many at once to one host, and none to one that fails but for a probe now and then.
--- What has to wait for its host leaves the due set and stands in the host's own queue, oldest first; the host's timer
--- (w:) takes it up again. A delivery that may go counts against its host until the attempt is recorded, so it needs no
--- life-time: it is pending all that while and has its entry in the due set.
+-- Deliveries and their hosts: so many at once to one host, and none to one that fails but for a probe now and then. Each
+-- tenant has its own share and breaker of a host, so that nobody waits for what another tenant's address does.
+-- What has to wait for its host leaves the due set and stands in the host's own queue; the host's timer (w:) takes it up
+-- again. Addresses that the host has failed since its last answer stand behind all others: one that is well is probed
+-- before a thousand that are not.
+-- A delivery that may go counts against its host until the attempt is recorded, so it needs no life-time: it is pending
+-- all that while and has its entry in the due set.
 
 local HOST_AT_ONCE = 32
 local HOST_FAILURES = 5 -- of different deliveries, with no answer between them, open the breaker
 local HOST_COOL_MS = 1000
 local HOST_COOLEST_MS = 30000
 local HOST_KEEP_MS = DAY_MS
+local HOST_URLS = 32 -- failing addresses remembered
+local IN_FRONT_MS = 1e13
 local GONE_KEEP_MS = 7 * DAY_MS
 local OVERDUE_MOST = 100
 
--- The host and port of a URL, as they stand there.
-local function host_of(url)
-  local authority = url:match('^%a+://([^/?#\\]*)') or ''
-  return authority:match('([^@]*)$'):lower()
+-- The host and port of a delivery's URL as they stand there, and whose it is.
+local function host_of(d)
+  local authority = d.url:match('^%a+://([^/?#\\]*)') or ''
+  return authority:match('([^@]*)$'):lower() .. ' ' .. d.tenant
+end
+
+-- Twelve digits that stand for an address.
+local function url_mark(url)
+  local sum = 0
+  for i = 1, #url do sum = (sum * 31 + url:byte(i)) % 1e12 end
+  return string.format(' %012.0f', sum)
 end
 
 local function is_probing(host, breaker)
@@ -41,9 +53,11 @@ local function set_host_timer(host)
   due_in('w:' .. host, math.max(0, tonumber(breaker.until_ms) - NOW))
 end
 
-local function wait_for_host(host, id, first_ms)
+-- The queue's scores are the times of joining it, of addresses not known to fail moved before all others.
+local function wait_for_host(host, id, url)
+  local failing = (call('HGET', k_host(host), 'failing') or ''):find(url_mark(url), 1, true)
   call('ZREM', K_DUE, 'd:' .. id)
-  call('ZADD', k_host_queue(host), first_ms, id)
+  call('ZADD', k_host_queue(host), int(failing and NOW or NOW - IN_FRONT_MS), id)
   call('SADD', K_HOSTS, host)
   set_host_timer(host)
 end
@@ -62,24 +76,36 @@ local function let_go(host)
   return gone
 end
 
+-- What failed since the host's last answer: the deliveries, as far as they count, and the addresses.
+local function remember_failure(key, id, url)
+  local known = fields(key, 'failed', 'failing')
+  local failed, failing = known.failed or '', known.failing or ''
+  if not failed:find(id, 1, true) then failed = failed .. ' ' .. id end
+  local mark = url_mark(url)
+  if not failing:find(mark, 1, true) then failing = (failing .. mark):sub(-HOST_URLS * #mark) end
+  call('HSETNX', key, 'since_ms', int(NOW))
+  local _, failures = failed:gsub(' ', ' ')
+  call('HSET', key, 'failed', failed:sub(-HOST_FAILURES * (#id + 1)), 'failing', failing)
+  return failures
+end
+
 -- An attempt is over: `heard` is 'up' (the host answered), 'failed', or '' (it was not asked).
 -- -> 'opened' or 'closed' where that changed the breaker, else ''
-local function leave_host(host, id, heard)
+local function leave_host(host, id, url, heard)
   local key, change = k_host(host), ''
-  local breaker = fields(key, 'until_ms', 'probe', 'cool_ms', 'last')
+  local breaker = fields(key, 'until_ms', 'probe', 'cool_ms')
   call('SREM', k_flying(host), id)
   if heard == 'up' then
     if breaker.until_ms then change = 'closed' end
     call('DEL', key)
-  elseif heard == 'failed' and breaker.until_ms then
-    if breaker.probe == id then
-      local cool_ms = math.min(tonumber(breaker.cool_ms) * 2, HOST_COOLEST_MS)
-      call('HSET', key, 'cool_ms', int(cool_ms), 'until_ms', int(NOW + cool_ms))
-    end
-  elseif heard == 'failed' and breaker.last ~= id then
-    call('HSET', key, 'last', id)
-    call('HSETNX', key, 'since_ms', int(NOW))
-    if call('HINCRBY', key, 'failures', 1) >= HOST_FAILURES then
+  elseif heard == 'failed' then
+    local failures = remember_failure(key, id, url)
+    if breaker.until_ms then
+      if breaker.probe == id then
+        local cool_ms = math.min(tonumber(breaker.cool_ms) * 2, HOST_COOLEST_MS)
+        call('HSET', key, 'cool_ms', int(cool_ms), 'until_ms', int(NOW + cool_ms))
+      end
+    elseif failures >= HOST_FAILURES then
       change = 'opened'
       call('HSET', key, 'cool_ms', HOST_COOL_MS, 'until_ms', int(NOW + HOST_COOL_MS))
       call('SADD', K_HOSTS, host)
@@ -124,29 +150,41 @@ local function give_up_delivery(id, status, why)
   end_delivery(id, d, status)
 end
 
--- Who has waited for a failing host until its schedule's time was over.
+-- Who has waited for a host that has failed every probe for as long as its schedule takes.
+-- -> whether there may be more of them
 local function exhaust_overdue(host, patience_ms)
-  if call('HEXISTS', k_host(host), 'until_ms') == 0 then return end
-  local overdue = call('ZRANGEBYSCORE', k_host_queue(host), '-inf', int(NOW - patience_ms), 'LIMIT', 0, OVERDUE_MOST)
-  for _, id in ipairs(overdue) do
-    call('ZREM', k_host_queue(host), id)
-    give_up_delivery(id, 'exhausted', 'not attempted: the host fails every attempt, and the time of the schedule is over')
+  local since = fields(k_host(host), 'until_ms', 'since_ms')
+  local joined = NOW - patience_ms
+  if not since.until_ms or tonumber(since.since_ms) > joined then return false end
+  local queue, ended = k_host_queue(host), 0
+  for _, range in ipairs({ { '-inf', int(joined - IN_FRONT_MS) }, { 0, int(joined) } }) do
+    for _, id in ipairs(call('ZRANGEBYSCORE', queue, range[1], range[2], 'LIMIT', 0, OVERDUE_MOST - ended)) do
+      call('ZREM', queue, id)
+      give_up_delivery(id, 'exhausted',
+        'not attempted: the host fails every attempt, and the time of the schedule is over')
+      ended = ended + 1
+    end
   end
-  if #overdue == OVERDUE_MOST then due_in('w:' .. host, 0) end
+  return ended == OVERDUE_MOST
 end
 
 -- Whether a delivery that is due may be attempted now. If not, it waits for its host, or its URL wants nothing any more.
 local function may_fly(id, d)
-  local host = host_of(d.url)
-  if call('SISMEMBER', k_flying(host), id) == 1 then return true end
+  local host = host_of(d)
+  local flying = call('SISMEMBER', k_flying(host), id) == 1
   if call('EXISTS', k_gone(d.tenant, d.url)) == 1 then
     give_up_delivery(id, 'gone', 'not attempted: the receiver has answered 410 Gone')
+    if flying then
+      call('SREM', k_flying(host), id)
+      let_go(host)
+    end
     return false
   end
+  if flying then return true end
   if host_has_room(host) then
     fly(host, id)
     return true
   end
-  wait_for_host(host, id, d.first_ms or int(NOW))
+  wait_for_host(host, id, d.url)
   return false
 end

@@ -6,10 +6,11 @@
 local key = k_delivery(ARGV[1])
 local delivery = fields(key, 'status', 'lease', 'event', 'message_ms', 'url', 'tenant')
 if delivery.status ~= 'pending' or delivery.lease ~= ARGV[2] then return { -1 } end
-if call('ZSCORE', k_host_queue(host_of(delivery.url)), ARGV[1]) then return { -1 } end
+if call('ZSCORE', k_host_queue(host_of(delivery)), ARGV[1]) then return { -1 } end
 begun('notify', delivery.message_ms)
 local lease = call('HINCRBY', key, 'lease', 1)
 call('HDEL', key, 'message_ms')
+call('HSET', key, 'claimed', lease)
 due_in('d:' .. ARGV[1], tonumber(ARGV[3]))
 local known, operators_ms = secrets_of(delivery.tenant)
 local secrets = {}

@@ -2,7 +2,7 @@
 -- Lease what is due: each entry is put off by the time its handling may take and given out with all that needs.
 -- ARGV: 1 most entries, 2 lease of a look (ms), 3 longest wait of a message in a Celery queue (ms), 4 after how long it is
 --       looked for the first time (ms), 5 how long a delivery waits for a host that fails (ms)
--- -> {now (ms), next due (ms, -1 none), line depth, entry, …}; an entry is
+-- -> {now (ms), next due (ms, -1 none), line depth, how many were due, entry, …}; an entry is
 --    {'j', id, attempt, state, lease, prediction id, submitted (ms), looks, current ('1' or '0'), lane, sent (ms),
 --     clock start (ms), asked about by a retry ('1' or ''), unknown upstream since (ms, '' it is known), key's fingerprint,
 --     callback ('' none to come, 'awaited', 'doubted'), called back (ms, '' it was not)}
@@ -43,7 +43,7 @@ for _, member in ipairs(due) do
         a.missing_ms or '', a.key or '', callback_of(a), a.called_ms or '' }
     end
   elseif kind == 'd' then
-    local d = fields(k_delivery(rest), 'status', 'lease', 'message_ms', 'url', 'tenant', 'first_ms')
+    local d = fields(k_delivery(rest), 'status', 'lease', 'message_ms', 'url', 'tenant')
     if d.status ~= 'pending' then
       call('ZREM', K_DUE, member)
     elseif may_fly(rest, d) and call_again(member, k_delivery(rest), 'notify', d.message_ms) then
@@ -66,8 +66,9 @@ for _, member in ipairs(due) do
     trims = trims + 1
   elseif kind == 'w' then
     call('ZREM', K_DUE, member)
-    exhaust_overdue(rest, tonumber(ARGV[5]))
+    local more = exhaust_overdue(rest, tonumber(ARGV[5]))
     let_go(rest)
+    if more then due_in(member, 0) end
   elseif kind == 's' then
     due_in(member, look_ms)
     local batch, sweep = rest:match('^(.+):(%a+)$')
@@ -86,6 +87,6 @@ for _, member in ipairs(due) do
 end
 for stage in pairs(called) do call_for(stage) end
 local first = call('ZRANGE', K_DUE, 0, 0, 'WITHSCORES')[2]
-local reply = { int(NOW), first and int(tonumber(first)) or '-1', call('HGET', K_DEPTH, '*|jobs') or '0' }
+local reply = { int(NOW), first and int(tonumber(first)) or '-1', call('HGET', K_DEPTH, '*|jobs') or '0', #due }
 for _, entry in ipairs(entries) do reply[#reply + 1] = entry end
 return reply

@@ -8,8 +8,10 @@ from darkroom.store.deliveries import ClaimedDelivery, HostState
 from tests.support.conservation import HOST_AT_ONCE
 from tests.support.stores import HOUR_MS, Store
 
-HOST = "slow.example:8443"
-URL = f"https://{HOST}/hook"
+NAME = "slow.example:8443"
+URL = f"https://{NAME}/hook"
+HOST = f"{NAME} a"
+"""As the tenant `a` has it."""
 FAILURES = 5
 
 
@@ -61,7 +63,7 @@ async def fail(store: Store, count: int = FAILURES, *, url: str = URL) -> list[s
 
 async def host(store: Store) -> HostState | None:
     """Give what is reported of the host."""
-    return next((state for state in await store.deliveries.hosts() if state.host == HOST), None)
+    return next((state for state in await store.deliveries.hosts() if (state.host, state.tenant) == (NAME, "a")), None)
 
 
 def let_cool(store: Store) -> None:
@@ -76,7 +78,7 @@ async def test_one_host_gets_no_more_than_its_share_and_others_are_not_held_up(s
     gone = await called(store)
     assert gone == [*waiting[:HOST_AT_ONCE], other]
     assert await called(store) == []
-    assert (await host(store)) == HostState(HOST, "closed", None, None, HOST_AT_ONCE, 3)
+    assert (await host(store)) == HostState(NAME, "a", "closed", None, None, HOST_AT_ONCE, 3)
 
 
 async def test_an_attempt_that_ends_lets_the_next_one_go_in_order(store: Store) -> None:
@@ -199,7 +201,11 @@ async def test_who_waits_longer_than_its_schedule_is_exhausted_and_told_why(stor
     await called(store)
     [young] = await told(store)
     await called(store)
-    store.client.zadd(keys.host_queue(HOST), {old: 1})
+    age(store, old)
+    store.client.zadd(keys.DUE, {f"w:{HOST}": 1})
+    await store.sweep()
+    assert store.client.zrange(keys.host_queue(HOST), 0, -1) == [old, young], "the host has not failed for that long"
+    store.client.hset(keys.host(HOST), "since_ms", 1)
     store.client.zadd(keys.DUE, {f"w:{HOST}": 1})
     await store.sweep()
     record = await store.deliveries.read(old)
@@ -208,6 +214,65 @@ async def test_who_waits_longer_than_its_schedule_is_exhausted_and_told_why(stor
     assert (record["status"], entry["status_code"], entry["duration_ms"]) == ("exhausted", None, 0)
     assert entry["error"].startswith("not attempted: the host fails every attempt")
     assert store.client.zrange(keys.host_queue(HOST), 0, -1) == [young]
+
+
+def age(store: Store, delivery_id: str) -> None:
+    """Let a delivery have stood in the queue for as long as its schedule takes."""
+    store.client.zadd(keys.host_queue(HOST), {delivery_id: 1})
+
+
+async def test_all_that_are_overdue_end_however_many_they_are(store: Store) -> None:
+    await fail(store)
+    waiting = await told(store, 250)
+    await called(store)
+    store.client.zadd(keys.host_queue(HOST), dict.fromkeys(waiting, 1))
+    store.client.hset(keys.host(HOST), "since_ms", 1)
+    store.client.zadd(keys.DUE, {f"w:{HOST}": 1})
+    for _ in range(3):
+        await store.sweep()
+    assert store.client.zcard(keys.host_queue(HOST)) == 0
+
+
+async def test_an_address_that_is_well_is_probed_before_those_that_fail(store: Store) -> None:
+    broken = await told(store, HOST_AT_ONCE + 9)
+    await called(store)
+    for delivery_id in broken[:FAILURES]:
+        await attempt(store, delivery_id, "failed")
+    [good] = await told(store, url=f"https://{NAME}/good")
+    await called(store)
+    again = broken[:FAILURES]
+    store.client.zadd(keys.DUE, {f"d:{delivery_id}": 1 for delivery_id in again})
+    await called(store)
+    assert store.client.zrange(keys.host_queue(HOST), 0, -1)[-FAILURES:] == again
+    assert store.client.zrank(keys.host_queue(HOST), good) < store.client.zrank(keys.host_queue(HOST), again[0])
+
+
+async def test_another_tenants_failing_address_holds_nobody_up(store: Store) -> None:
+    await fail(store)
+    assert (await host(store)) is not None
+    [other] = await told(store, tenant="b")
+    assert await called(store) == [other]
+
+
+async def test_one_delivery_that_fails_again_and_again_opens_no_breaker(store: Store) -> None:
+    one, two = await told(store, 2)
+    await called(store)
+    for _ in range(FAILURES):
+        for delivery_id in (one, two):
+            await attempt(store, delivery_id, "failed")
+            store.client.zadd(keys.DUE, {f"d:{delivery_id}": 1})
+        await called(store)
+    assert await host(store) is None
+
+
+async def test_what_waited_for_an_address_that_is_gone_now_ends_unsent(store: Store) -> None:
+    waiting = await told(store, HOST_AT_ONCE + 3)
+    await called(store)
+    await attempt(store, waiting[0], "up", status="gone")
+    assert await called(store) == []
+    record = await store.deliveries.read(waiting[HOST_AT_ONCE])
+    assert record is not None
+    assert (record["status"], record["tries"]) == ("gone", "0")
 
 
 async def test_a_host_that_is_only_slow_exhausts_nobody(store: Store) -> None:
@@ -224,7 +289,7 @@ async def test_gone_stops_that_url_for_that_tenant_until_it_is_sent_there_again(
     await called(store)
     await attempt(store, first, "up", status="gone")
     [second] = await told(store)
-    [elsewhere] = await told(store, url=f"https://{HOST}/other")
+    [elsewhere] = await told(store, url=f"https://{NAME}/other")
     [foreign] = await told(store, tenant="b")
     assert await called(store) == [elsewhere, foreign]
     record = await store.deliveries.read(second)

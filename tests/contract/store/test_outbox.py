@@ -97,10 +97,23 @@ async def test_pending_delivery_is_brought_forward(store: Store) -> None:
     assert len((await store.sweep()).deliveries) == 1
 
 
-async def test_redelivery_during_an_attempt_makes_that_one_stale(store: Store) -> None:
+async def test_redelivery_during_an_attempt_waits_for_its_end(store: Store) -> None:
+    claim = await claimed(store)
+    for _ in range(3):
+        assert await store.deliveries.redeliver(claim.delivery_id)
+    assert (await store.sweep()).deliveries == []
+    assert await store.deliveries.settle(claim, "gone", next_in_ms=None, attempts=[])
+    [due] = (await store.sweep()).deliveries
+    record = await store.deliveries.read(due.delivery_id)
+    assert record is not None
+    assert (due.delivery_id, record["status"], record["tries"]) == (claim.delivery_id, "pending", "0")
+
+
+async def test_redelivery_during_an_attempt_that_delivers_is_done_with_it(store: Store) -> None:
     claim = await claimed(store)
     assert await store.deliveries.redeliver(claim.delivery_id)
-    assert not await store.deliveries.settle(claim, "gone", next_in_ms=None, attempts=[])
+    assert await store.deliveries.settle(claim, "delivered", next_in_ms=None, attempts=[])
+    assert (await store.sweep()).deliveries == []
 
 
 async def test_delivery_that_is_no_longer_kept_cannot_be_sent_again(store: Store) -> None:

@@ -80,6 +80,7 @@ def test_a_receiver_that_hangs_holds_up_no_other_and_no_job(make_fleet: MakeFlee
     (host,) = operator(fleet, "GET", "/v1/webhooks/hosts")["data"]
     assert host == {
         "host": f"127.0.0.1:{silent.port}",
+        "tenant": "acme",
         "breaker": "closed",
         "failing_since": None,
         "next_probe_at": None,

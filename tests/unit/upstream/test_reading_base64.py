@@ -255,3 +255,11 @@ async def test_fifteen_large_outputs_are_never_held(tmp_path: Path, spooled: boo
     assert sizes == [repeats * len(piece) * 3 // 4] * count
     assert [size_of(path) for path in document.spooled] == (sizes if spooled else [])
     assert peak < 6_000_000
+
+
+async def test_a_small_answer_that_is_nested_too_deep_is_a_problem_and_no_crash() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b'{"a":' * 900 + b"1" + b"}" * 900
+
+    document = await read_document(chunks())
+    assert (document.value, document.problem) == (None, "the answer is nested deeper than 100")

@@ -6,8 +6,9 @@ import pytest
 
 from darkroom.settings.webhooks import DEFAULT_SCHEDULE_S
 from darkroom.webhooks.payload import _CUTS, MOST_BYTES
-from darkroom.webhooks.sender import CONNECT_TIMEOUT_S, EXCERPT_BYTES
+from darkroom.webhooks.sender import CONNECT_TIMEOUT_S
 from tests.support.receivers import EXAMPLES
+from worker.stages.notify import RESPONSE_KEPT
 
 PAGE = (EXAMPLES.parents[1] / "docs" / "webhooks.md").read_text()
 
@@ -24,7 +25,7 @@ def test_the_page_tells_the_figures_in_force() -> None:
     assert "0 s, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h and 10 h" in text
     assert f"at most {MOST_BYTES:,} bytes" in text
     assert f"no connection within {CONNECT_TIMEOUT_S:g} s" in text
-    assert f"({EXCERPT_BYTES // 1024} KiB)" in text
+    assert f"first {RESPONSE_KEPT:,} characters" in text
     assert ", ".join(f"`{name}`" for name, _ in _CUTS) in text
 
 

@@ -160,6 +160,8 @@ async def test_retry_after_is_read_as_a_date_by_our_clock(session: aiohttp.Clien
         (None, None),
         ("", None),
         ("soon", None),
+        ("Mon, 20 Nov 99999999999999 19:12:08 GMT", None),
+        ("Fri, 31 Dec 9999 23:59:59 -9959", None),
         ("-5", None),
         ("1.5", None),
         ("0", 0.0),
@@ -200,6 +202,30 @@ async def test_a_2xx_counts_although_its_body_never_ends(session: aiohttp.Client
     result = await _attempt(session, await listen(drips))
     over.set()
     assert (result.kind, result.response_excerpt) == ("delivered", "ok")
+
+
+async def test_a_receiver_that_announces_its_answer_without_end_is_a_failure(
+    session: aiohttp.ClientSession, listen: Listen
+) -> None:
+    async def announces(_request: bytes, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100)
+            await writer.drain()
+
+    result = await _attempt(session, await listen(announces))
+    assert (result.kind, result.heard, result.status_code) == ("failed", "failed", None)
+
+
+async def test_an_answer_that_is_announced_first_counts(session: aiohttp.ClientSession, listen: Listen) -> None:
+    async def announces(_request: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
+
+    assert (await _attempt(session, await listen(announces))).kind == "delivered"
+
+
+async def test_a_2xx_counts_whatever_its_body_is_packed_in(session: aiohttp.ClientSession, listen: Listen) -> None:
+    packed = _saying("200 OK", "Content-Encoding: br", body=b"no brotli")
+    assert (await _attempt(session, await listen(packed))).kind == "delivered"
 
 
 async def test_no_more_than_an_excerpt_of_a_giant_answer_is_read(
