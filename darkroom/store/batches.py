@@ -25,7 +25,6 @@ MOST_LINES = 1_000_000
 SILENCE_MS = 15_000
 """How long an uploader may be silent before its batch may be begun anew; after twice that it is dropped."""
 
-Sweep = Literal["list", "cancel", "retry", "retire", "drop"]
 SLICES: dict[str, int] = {"list": 500, "cancel": 100, "retry": 100, "retire": 250, "drop": 500}
 """Lines of one slice: none keeps Redis for more than a few milliseconds (`bench batch_accept` shows the longest)."""
 
@@ -254,13 +253,17 @@ class BatchStore:
         waits = int(fields.get("n:queued", 0)) > 0
         return BatchRecord(batch_id, fields, "budget" if any(await pipe.execute()) and waits else None)
 
-    async def newest(self, tenant: str, *, before: str | None, limit: int) -> list[BatchRecord]:
-        """Give a tenant's batches, newest first, those before an id."""
-        ids = await self.redis.zrevrangebylex(
-            keys.batches(tenant), f"({before}" if before else "+", "-", start=0, num=limit
-        )
-        found = [await self.read(str(batch_id)) for batch_id in ids]
-        return [record for record in found if record is not None]
+    async def newest(self, tenant: str, *, before: str | None, limit: int) -> tuple[list[BatchRecord], str | None]:
+        """Give a page of a tenant's batches, newest first, those before an id; and that of the next page, if any."""
+        end = f"({before}" if before else "+"
+        ids: list[str] = await self.redis.zrevrangebylex(keys.batches(tenant), end, "-", start=0, num=limit + 1)
+        found = [await self.read(batch_id) for batch_id in ids[:limit]]
+        return [record for record in found if record is not None], ids[limit - 1] if len(ids) > limit else None
+
+    async def now_ms(self) -> int:
+        """Give the server's time."""
+        seconds, microseconds = await self.redis.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def cancel(self, batch_id: str) -> None:
         """Let nothing more of a batch be admitted, from now on; the sweep `cancel` ends what waits.
@@ -288,11 +291,11 @@ class BatchStore:
             case -2:
                 raise ConflictError("retry_in_progress", "another retry of this batch is under way")
 
-    async def sweep_slice(self, batch_id: str, sweep: Sweep) -> bool:
-        """Do one slice of a sweep; True: it is over."""
+    async def sweep_slice(self, batch_id: str, sweep: str) -> bool:
+        """Do one slice of a sweep (of `SLICES`); True: it is over."""
         return int(await self.scripts.call(f"sweep_{sweep}", batch_id, SLICES[sweep])) != 0
 
-    async def sweep(self, batch_id: str, sweep: Sweep) -> None:
+    async def sweep(self, batch_id: str, sweep: str) -> None:
         """Do a sweep to its end, a slice a round trip, so that others' calls come between."""
         while not await self.sweep_slice(batch_id, sweep):
             continue
