@@ -1,4 +1,4 @@
-"""The lines of an NDJSON upload, cut from the body as it comes, and each made a job request or what is wrong with it."""
+"""The lines of an NDJSON upload, cut from the body as it comes, each made a job request or what is wrong with it."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ MOST_UPLOAD_BYTES = 200 * 2**20
 
 
 async def cut_lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[tuple[int, bytes]]]:
-    """Give the lines of each chunk with their numbers, from 1, blank ones left out; never more than a line is held back.
+    """Give each chunk's lines with their numbers, from 1, without blank ones; never more than a line is held back.
 
     A line that is longer than a body of `POST /v1/jobs` may be is given as its beginning, which no job request is.
     """

@@ -58,7 +58,8 @@ class Delivery(BaseModel):
     event_id: str
     type: str
     url: str
-    job_id: str
+    job_id: str | None = Field(description="The job that it tells of; null: it tells of a batch")
+    batch_id: str | None = None
     status: WebhookStatus
     attempts: list[DeliveryAttempt]
     next_attempt_at: str | None

@@ -256,7 +256,8 @@ class BatchStore:
     async def newest(self, tenant: str, *, before: str | None, limit: int) -> tuple[list[BatchRecord], str | None]:
         """Give a page of a tenant's batches, newest first, those before an id; and that of the next page, if any."""
         end = f"({before}" if before else "+"
-        ids: list[str] = await self.redis.zrevrangebylex(keys.batches(tenant), end, "-", start=0, num=limit + 1)
+        found_ids = await self.redis.zrevrangebylex(keys.batches(tenant), end, "-", start=0, num=limit + 1)
+        ids = [str(batch_id) for batch_id in found_ids]
         found = [await self.read(batch_id) for batch_id in ids[:limit]]
         return [record for record in found if record is not None], ids[limit - 1] if len(ids) > limit else None
 
