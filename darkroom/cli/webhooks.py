@@ -50,8 +50,8 @@ def failed(
     if as_json:
         typer.echo(json.dumps(page))
         return
-    rows = [[row["id"], row["status"], row["type"], row["job_id"], _last(row), row["url"]] for row in page["data"]]
-    columns = ["delivery", "status", "type", "job", "last attempt", "url"]
+    rows = [[row["id"], row["status"], row["type"], _subject(row), _last(row), row["url"]] for row in page["data"]]
+    columns = ["delivery", "status", "type", "job or batch", "last attempt", "url"]
     print_table(columns, rows, nothing="nothing: every webhook was delivered")
     if page["next_cursor"]:
         typer.echo(f"… and there may be more; these are the first {MOST_SHOWN}")
@@ -122,6 +122,10 @@ def _moment(text: str) -> str:
     except (ValueError, OverflowError):
         raise refused("--since: give a time such as 2026-11-25T08:00Z, or 30m, 24h, 7d", code=2) from None
     return moment.isoformat(timespec="seconds")
+
+
+def _subject(delivery: dict[str, Any]) -> str:
+    return str(delivery["job_id"] or delivery["batch_id"])
 
 
 def _last(delivery: dict[str, Any]) -> str:
