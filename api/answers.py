@@ -10,11 +10,13 @@ from starlette.responses import Response
 from api.auth import caller_of
 from api.problems import not_found
 from api.services import Services, services_of
+from darkroom.store.batches import BatchRecord
 from darkroom.store.records import JobRecord
 from darkroom.store.view import job_view
 
 _ULID = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
 JOB_ID = re.compile(f"job_{_ULID}")
+BATCH_ID = re.compile(f"batch_{_ULID}")
 DELIVERY_ID = re.compile(f"dlv_{_ULID}")
 
 
@@ -39,6 +41,14 @@ async def owned_job(request: Request, job_id: str) -> JobRecord:
     record = await services_of(request).jobs.read(job_id)
     if record is None or not caller_of(request).may_see(record.tenant):
         raise not_found("job")
+    return record
+
+
+async def owned_batch(request: Request, batch_id: str) -> BatchRecord:
+    """Read a batch that the caller may see; raises as `owned_job`."""
+    record = await services_of(request).batches.read(batch_id) if BATCH_ID.fullmatch(batch_id) else None
+    if record is None or not caller_of(request).may_see(record.tenant):
+        raise not_found("batch")
     return record
 
 

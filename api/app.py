@@ -20,6 +20,7 @@ from api.auth import Authentication, Keyring
 from api.envelope import Envelope
 from api.readiness import Readiness
 from api.routes import (
+    batches,
     callbacks,
     deliveries,
     events,
@@ -51,7 +52,7 @@ from darkroom.upstream.session import make_session
 
 BUDGET_RETRY_S = 1.0
 log = get_logger(__name__)
-ROUTERS = (jobs, resolve, events, deliveries, webhooks, outputs, usage, lanes, status, callbacks, health)
+ROUTERS = (jobs, batches, resolve, events, deliveries, webhooks, outputs, usage, lanes, status, callbacks, health)
 UPSTREAM_CONNECTIONS = 8
 
 

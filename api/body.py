@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import AsyncIterator
 from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
@@ -14,7 +15,7 @@ from darkroom.jobs import JobRequest
 Model = TypeVar("Model", bound=BaseModel)
 MOST_BYTES = 2**20
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json", re.IGNORECASE)
-_EXAMPLE = '{"prompt": "A fox finds a lantern"}'
+EXAMPLE = '{"prompt": "A fox finds a lantern"}'
 
 
 async def read_body(request: Request, *, most_bytes: int = MOST_BYTES) -> bytes:
@@ -23,17 +24,20 @@ async def read_body(request: Request, *, most_bytes: int = MOST_BYTES) -> bytes:
     Raises:
         Problem: `body_too_large`.
     """
+    return b"".join([part async for part in stream_body(request, most_bytes=most_bytes)])
+
+
+async def stream_body(request: Request, *, most_bytes: int) -> AsyncIterator[bytes]:
+    """Give a body as it comes, as long as it is not too large; raises as `read_body`."""
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and len(announced) < 20 and int(announced) > most_bytes:
         raise _too_large(most_bytes)
-    parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
         if size > most_bytes:
             raise _too_large(most_bytes)
-        parts.append(part)
-    return b"".join(parts)
+        yield part
 
 
 def require_json(request: Request) -> None:
@@ -50,7 +54,7 @@ def require_json(request: Request) -> None:
 
 def parse_job(body: bytes) -> JobRequest:
     """Read a job request; raises as `parse_body`."""
-    return parse_body(body, JobRequest, example=_EXAMPLE)
+    return parse_body(body, JobRequest, example=EXAMPLE)
 
 
 def parse_body(body: bytes, model: type[Model], *, example: str) -> Model:
@@ -65,9 +69,9 @@ def parse_body(body: bytes, model: type[Model], *, example: str) -> Model:
         found = error.errors(include_url=False, include_input=False)
         if found[0]["type"] == "json_invalid":
             _refuse_syntax(body, found[0].get("ctx", {}).get("error", "it can't be parsed"), example)
-        _refuse_ambiguous(body, example)
+        refuse_ambiguous(body, example)
         raise invalid(field_errors(found, root=("body",), model=model)) from None
-    _refuse_ambiguous(body, example)
+    refuse_ambiguous(body, example)
     return read
 
 
@@ -81,7 +85,7 @@ def _refuse_syntax(body: bytes, reason: str, example: str) -> NoReturn:
     raise Problem("invalid_json", f"the body is not JSON: {reason}")
 
 
-def _refuse_ambiguous(body: bytes, example: str) -> None:
+def refuse_ambiguous(body: bytes, example: str) -> None:
     """Refuse what readers of JSON understand differently: names given twice, NaN, endless numbers."""
     try:
         parsed = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)

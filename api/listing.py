@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from api.answers import JOB_ID
+from api.answers import BATCH_ID, JOB_ID
 from api.auth import Caller
 from api.problems import invalid
 from api.validation import FieldError, unknown_name
@@ -110,9 +110,15 @@ def _named(value: str) -> str:
     return value
 
 
+def _batch_id(value: str) -> str:
+    if not BATCH_ID.fullmatch(value):
+        raise ValueError("must be a batch's id, batch_…")
+    return value
+
+
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "status": _status,
-    "batch_id": _named,
+    "batch_id": _batch_id,
     "custom_id": _named,
     "created_after": _time_ms,
     "created_before": _time_ms,

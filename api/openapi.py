@@ -5,7 +5,9 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
+from api.batch_options import JsonBatch
 from api.schemas import ProblemBody
+from darkroom.batches import BatchResult
 from darkroom.jobs import JobRequest
 
 DESCRIPTION = """\
@@ -22,7 +24,9 @@ def build(app: FastAPI) -> dict[str, Any]:
     document = app.openapi()
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    _, own = models_json_schema([(JobRequest, "validation"), (ProblemBody, "validation")], ref_template=_TEMPLATE)
+    _, own = models_json_schema(
+        [(model, "validation") for model in (JobRequest, JsonBatch, BatchResult, ProblemBody)], ref_template=_TEMPLATE
+    )
     schemas.update(own["$defs"])
     components["securitySchemes"] = {
         "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key of your tenant, or an operator's."}

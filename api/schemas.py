@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from darkroom.batches import Batch
 from darkroom.jobs import Job, WebhookStatus
 
 
@@ -11,6 +12,13 @@ class JobPage(BaseModel):
     """One page of jobs, newest first."""
 
     data: list[Job]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: that was all.")
+
+
+class BatchPage(BaseModel):
+    """One page of batches, newest first."""
+
+    data: list[Batch]
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: that was all.")
 
 
@@ -50,7 +58,8 @@ class Delivery(BaseModel):
     event_id: str
     type: str
     url: str
-    job_id: str
+    job_id: str | None = Field(description="The job that it tells of; null: it tells of a batch")
+    batch_id: str | None = None
     status: WebhookStatus
     attempts: list[DeliveryAttempt]
     next_attempt_at: str | None
@@ -185,6 +194,23 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
     }
 }
 
+ACCEPTED_BATCH: dict[int | str, dict[str, Any]] = {
+    202: {
+        "description": "Accepted and durable, all of it",
+        "headers": {
+            "Location": {"description": "The batch's address", "schema": {"type": "string"}},
+            "Idempotent-Replayed": {"description": "`true`: an earlier call's batch", "schema": {"type": "string"}},
+        },
+    }
+}
+
+RESULTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A line for each job that has ended, in the order of the upload",
+        "content": {"application/x-ndjson": {"schema": {"$ref": "#/components/schemas/BatchResult"}}},
+    }
+}
+
 OPEN: dict[str, Any] = {"security": []}
 """For routes that need no key."""
 
@@ -218,6 +244,45 @@ POST_JOB: dict[str, Any] = {
             "description": "The same key with the same body gives the first job again, for at least 24 hours.",
             "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
         }
+    ],
+}
+
+
+_BATCH_LINE = '{"prompt": "A fox finds a lantern in the snow", "custom_id": "panel-1"}\n'
+_BATCH_QUERY = {
+    "webhook_url": ("Told of the batch's end", {"type": "string"}),
+    "webhook_events": ("Comma-separated; those of its jobs too where they are named", {"type": "string"}),
+    "priority": ("Of jobs that name none", {"type": "string", "enum": ["low", "normal", "high"]}),
+    "expires_in": ("Seconds, of jobs that name none", {"type": "integer", "minimum": 1, "maximum": 5_184_000}),
+    "metadata.KEY": ("A pair of your own, kept with the batch", {"type": "string"}),
+}
+
+POST_BATCH: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/x-ndjson": {
+                "schema": {"$ref": "#/components/schemas/JobRequest"},
+                "examples": {
+                    "lines": {"summary": "A job request a line, 50,000 and 200 MB at most", "value": _BATCH_LINE}
+                },
+            },
+            "application/json": {"schema": {"$ref": "#/components/schemas/JsonBatch"}},
+        },
+    },
+    "parameters": [
+        *POST_JOB["parameters"],
+        {
+            "name": "on_invalid",
+            "in": "query",
+            "required": False,
+            "description": "`refuse`: one bad line refuses all; `skip`: the good ones are taken",
+            "schema": {"type": "string", "enum": ["refuse", "skip"], "default": "refuse"},
+        },
+        *(
+            {"name": name, "in": "query", "required": False, "description": f"NDJSON: {text}", "schema": schema}
+            for name, (text, schema) in _BATCH_QUERY.items()
+        ),
     ],
 }
 

@@ -13,6 +13,7 @@ from darkroom.line.lanes import LaneStore
 from darkroom.network import AddressPolicy
 from darkroom.settings import Settings
 from darkroom.storage.bucket import Bucket
+from darkroom.store.batches import BatchStore
 from darkroom.store.callbacks import CallbackStore
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
@@ -39,6 +40,7 @@ class Services:
     room: Room
     upstream: UpstreamClient | None = None
     jobs: JobStore = field(init=False)
+    batches: BatchStore = field(init=False)
     deliveries: DeliveryStore = field(init=False)
     undelivered: UndeliveredStore = field(init=False)
     webhook_secrets: WebhookSecrets = field(init=False)
@@ -49,6 +51,7 @@ class Services:
     def __post_init__(self) -> None:
         """Make the typed calls over the one connection pool."""
         self.jobs = JobStore(self.redis, job_ttl_s=self.settings.redis.job_ttl_s)
+        self.batches = BatchStore(self.redis, job_ttl_s=self.settings.redis.job_ttl_s)
         self.deliveries = DeliveryStore(self.redis)
         self.undelivered = UndeliveredStore(self.redis)
         self.webhook_secrets = WebhookSecrets(self.redis)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from darkroom.jobs import Cost, Job, Webhook
+from darkroom.jobs import Cost, Job, Webhook, WebhookStatus
 
 
 class BatchStatus(StrEnum):
@@ -78,6 +78,7 @@ class Batch(BaseModel):
     cost: Cost
     metadata: dict[str, str] = Field(default_factory=dict)
     webhook: Webhook | None = None
+    webhook_status: WebhookStatus | None = Field(None, description="What became of the webhook that tells of its end")
     held: Literal["budget"] | None = Field(None, description="What keeps its waiting jobs from their turn")
     skipped: BatchSkipped | None = None
     estimated_seconds_left: int | None = None

@@ -1,4 +1,4 @@
-"""The Celery messages: four task names, each with its queue, each carrying a schema version and a few tickets.
+"""The Celery messages: five task names, each with its queue, each carrying a schema version and a few tickets.
 
 Whoever publishes and whoever consumes meet here and nowhere else, the broker's options included.
 
@@ -16,8 +16,9 @@ DISPATCH = "darkroom.dispatch"
 SUBMIT = "darkroom.submit"
 STORE = "darkroom.store"
 NOTIFY = "darkroom.notify"
+MANIFEST = "darkroom.manifest"
 
-QUEUES = {DISPATCH: "dispatch", SUBMIT: "submit", STORE: "store", NOTIFY: "notify"}
+QUEUES = {DISPATCH: "dispatch", SUBMIT: "submit", STORE: "store", NOTIFY: "notify", MANIFEST: "store"}
 CHUNK = 16
 """Most tickets a message carries."""
 

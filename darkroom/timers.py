@@ -53,7 +53,10 @@ class DueDelivery:
 
 @dataclass(slots=True)
 class Due:
-    """What one sweep leased, of so many that were `due`; `next_ms` is when the next entry is (None: there is none)."""
+    """What one sweep leased, of so many that were `due`; `next_ms` is when the next entry is (None: there is none).
+
+    `sweeps` are batches that are gone through, with the sweep's name; `manifests` batches whose end is to be written.
+    """
 
     now_ms: int
     next_ms: int | None
@@ -63,6 +66,8 @@ class Due:
     deliveries: list[DueDelivery] = field(default_factory=list)
     deadlines: list[str] = field(default_factory=list)
     lanes: list[str] = field(default_factory=list)
+    sweeps: list[tuple[str, str]] = field(default_factory=list)
+    manifests: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
 
@@ -152,5 +157,9 @@ def _sort_in(due: Due, entry: list[Any]) -> None:
             due.deadlines.append(entry[1])
         case "l":
             due.lanes.append(entry[1])
+        case "s":
+            due.sweeps.append((entry[1], entry[2]))
+        case "m":
+            due.manifests.append(entry[1])
         case _:
             due.unknown.append(str(entry))

@@ -33,7 +33,7 @@ def make_app(settings: Settings) -> DarkroomCelery:
     use_forgiving_transports()
     app = DarkroomCelery(settings)
     app.conf.update(
-        task_queues=[Queue(queue, durable=True) for queue in messages.QUEUES.values()],
+        task_queues=[Queue(queue, durable=True) for queue in dict.fromkeys(messages.QUEUES.values())],
         task_routes={task: {"queue": queue} for task, queue in messages.QUEUES.items()},
         task_default_queue=messages.QUEUES[messages.DISPATCH],
         task_create_missing_queues=False,

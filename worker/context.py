@@ -17,9 +17,11 @@ from darkroom.line.line import Line
 from darkroom.settings import Settings
 from darkroom.storage.bucket import Bucket, bucket_session
 from darkroom.store.attempts import AttemptStore, Ticket
+from darkroom.store.batches import BatchStore
 from darkroom.store.callbacks import CallbackStore
 from darkroom.store.connection import connect
 from darkroom.store.deliveries import DeliveryStore
+from darkroom.store.jobs import JobStore
 from darkroom.store.room import Room
 from darkroom.store.scripts import Scripts
 from darkroom.telemetry.logs import get_logger
@@ -70,6 +72,8 @@ class Context:
     settings: Settings
     redis: Redis
     attempts: AttemptStore
+    batches: BatchStore
+    jobs: JobStore
     deliveries: DeliveryStore
     line: Line
     lanes: LaneStore
@@ -132,6 +136,8 @@ async def open_context(settings: Settings, app: Celery) -> Context:
         settings=settings,
         redis=redis,
         attempts=AttemptStore(redis),
+        batches=BatchStore(redis),
+        jobs=JobStore(redis),
         deliveries=DeliveryStore(redis),
         line=Line(redis),
         lanes=lanes,

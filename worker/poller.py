@@ -16,6 +16,7 @@ from darkroom.store.connection import UNAVAILABLE
 from darkroom.telemetry.logs import get_logger
 from darkroom.timers import Due, DueAttempt, Look
 from darkroom.webhooks.schedule import patience_s
+from worker.batch_sweeps import BatchSweeps
 from worker.batching import Batcher
 from worker.context import LOOKS_AT_ONCE, Context
 from worker.stages.lane import pause_for_key, probe
@@ -65,6 +66,7 @@ class Poller:
         self._wake = asyncio.Event()
         self._next_dispatch_ms = 0
         self._reconciler = Reconciler(ctx)
+        self._batches = BatchSweeps(ctx)
         self._leasing = True
         self._doubts_callbacks = False
 
@@ -89,6 +91,7 @@ class Poller:
         for probing in self._probing.values():
             probing.cancel()
         self._reconciler.stop()
+        self._batches.stop()
         await self._looked.drained()
 
     async def _sweep_forever(self) -> None:
@@ -144,6 +147,10 @@ class Poller:
             self._ctx.publisher.notify(delivery)
         for lane in due.lanes:
             self._start_probe(lane)
+        for batch_id, sweep in due.sweeps:
+            self._batches.start(batch_id, sweep)
+        for batch_id in due.manifests:
+            self._ctx.publisher.manifest(batch_id)
         unconfirmed = [entry for entry in due.attempts if entry.state == "unconfirmed"]
         if unconfirmed:
             self._reconciler.start(unconfirmed)

@@ -36,6 +36,8 @@ class Publisher:
         self._dispatch = Batcher[None]("dispatch", self._publish_dispatch, most=KEEP, keep=KEEP)
         self._store = Batcher[Ticket]("store", self._publish_store, most=messages.CHUNK, keep=KEEP)
         self._notify = Batcher[DueDelivery]("notify", self._publish_notify, most=messages.CHUNK, keep=KEEP)
+        self._manifest = Batcher[str]("manifest", self._publish_manifest, most=messages.CHUNK, keep=KEEP)
+        self._batchers = (self._dispatch, self._store, self._notify, self._manifest)
 
     def dispatch(self) -> None:
         """Call for the line to be looked at; calls made while one is being published become one."""
@@ -49,6 +51,10 @@ class Publisher:
         """Call for one attempt at a delivery."""
         self._notify.add(delivery)
 
+    def manifest(self, batch_id: str) -> None:
+        """Call for the end of a batch to be written down."""
+        self._manifest.add(batch_id)
+
     async def submit(self, tickets: list[Ticket]) -> list[Ticket]:
         """Call for these admitted jobs to be sent; gives those that the broker did not take in time."""
         for start in range(0, len(tickets), messages.CHUNK):
@@ -60,12 +66,12 @@ class Publisher:
     async def run(self) -> None:
         """Publish until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for batcher in (self._dispatch, self._store, self._notify):
+            for batcher in self._batchers:
                 group.create_task(run_for_good(batcher.name, batcher.run))
 
     async def drained(self) -> None:
         """Wait until everything that was called for has been published or given up."""
-        for batcher in (self._dispatch, self._store, self._notify):
+        for batcher in self._batchers:
             await batcher.drained()
 
     def close(self) -> None:
@@ -80,6 +86,9 @@ class Publisher:
 
     async def _publish_notify(self, deliveries: list[DueDelivery]) -> None:
         await self._send(messages.NOTIFY, messages.pack_deliveries(deliveries))
+
+    async def _publish_manifest(self, batches: list[str]) -> None:
+        await self._send(messages.MANIFEST, [SCHEMA_VERSION, batches])
 
     async def _send(self, task: str, args: list[Any]) -> bool:
         def publish() -> None:

@@ -1,6 +1,6 @@
-"""The four Celery tasks. Each starts its stage in the reactor and holds its thread for two seconds at most.
+"""The five Celery tasks. Each starts its stage in the reactor and holds its thread for two seconds at most.
 
-Every dispatch, submit, store and notify starts here: cancelling a queue's consumer stops that stage.
+Every dispatch, submit, store, notify and manifest starts here: cancelling a queue's consumer stops that stage.
 """
 
 import threading
@@ -13,6 +13,7 @@ from darkroom import messages
 from worker.context import Context
 from worker.reactor import HOLD_S, Reactor, ReactorStoppedError
 from worker.stages.dispatch import dispatch
+from worker.stages.manifest import write_manifests
 from worker.stages.notify import notify_chunk
 from worker.stages.store import store_chunk
 from worker.stages.submit import submit_chunk
@@ -67,3 +68,8 @@ def register(app: Celery, runtime: Runtime) -> None:
         messages.check_version(version)
         deliveries = messages.unpack_deliveries(raw)
         runtime.run(lambda ctx: notify_chunk(ctx, deliveries), background=True)
+
+    @app.task(name=messages.MANIFEST)
+    def manifest_task(version: int, batches: Sequence[str]) -> None:
+        messages.check_version(version)
+        runtime.run(lambda ctx: write_manifests(ctx, list(batches)), background=True)

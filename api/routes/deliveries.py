@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field
 from starlette.responses import Response
 
 from api import schemas
-from api.answers import DELIVERY_ID, JSONAnswer, owned_job
+from api.answers import DELIVERY_ID, JSONAnswer, owned_batch, owned_job
 from api.auth import caller_of
 from api.body import parse_body, read_body, require_json
 from api.problems import invalid, not_found
@@ -55,6 +55,19 @@ async def get_deliveries(request: Request, job_id: str) -> Response:
     """List the job's webhook deliveries with every attempt, oldest first."""
     record = await owned_job(request, job_id)
     found = await services_of(request).deliveries.of_job(record.job)
+    return JSONAnswer({"data": _views(found)})
+
+
+@router.get(
+    "/v1/batches/{batch_id}/deliveries",
+    response_model=schemas.DeliveryList,
+    summary="Who was told about a batch",
+    responses=schemas.problems(401, 404, 503),
+)
+async def get_batch_deliveries(request: Request, batch_id: str) -> Response:
+    """List the webhook deliveries that tell of the batch itself, with every attempt, oldest first."""
+    record = await owned_batch(request, batch_id)
+    found = await services_of(request).deliveries.of_job(record.fields)
     return JSONAnswer({"data": _views(found)})
 
 
@@ -129,7 +142,8 @@ def delivery_view(delivery_id: str, delivery: dict[str, str]) -> dict[str, Any]:
         "id": delivery_id,
         "event_id": delivery["event"],
         "type": delivery["type"],
-        "job_id": delivery["job"],
+        "job_id": delivery["job"] if delivery["job"].startswith("job_") else None,
+        "batch_id": delivery["job"] if delivery["job"].startswith("batch_") else None,
         "url": delivery["url"],
         "status": delivery["status"],
         "attempts": [_attempt_view(attempt) for attempt in orjson.loads(delivery.get("attempts", "[]"))],

@@ -1,6 +1,5 @@
 """`/v1/jobs`: post, read, list, cancel and retry jobs."""
 
-import re
 import time
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from api import schemas
 from api.answers import JSONAnswer, job_answer, job_body, owned_job
 from api.auth import caller_of
 from api.body import parse_job, read_body, require_json
+from api.idempotency import idempotency_key
 from api.listing import LISTING_PARAMETERS, parse_listing
 from api.problems import Problem, not_found
 from api.query import refuse_unknown
@@ -23,7 +23,6 @@ from darkroom.store.listing import list_jobs
 from darkroom.store.records import JobRecord
 
 MOST_WAIT_S = 60
-_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,255}")
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -39,7 +38,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 async def post_job(request: Request) -> Response:
     """Accept a job: once this answers 202, the job reaches a terminal status whatever dies in between."""
     services, caller = services_of(request), caller_of(request)
-    key = _idempotency_key(request)
+    key = idempotency_key(request)
     require_json(request)
     job = parse_job(await read_body(request))
     require_allowed(services, job.webhook, ("body", "webhook"))
@@ -137,15 +136,6 @@ async def retry_job(
     if retried.wake:
         services_of(request).waker.wake()
     return await job_answer(request, await owned_job(request, job_id))
-
-
-def _idempotency_key(request: Request) -> str | None:
-    values = request.headers.getlist("idempotency-key")
-    if not values:
-        return None
-    if len(values) > 1 or not _VISIBLE_ASCII.fullmatch(values[0]):
-        raise Problem("invalid_idempotency_key", "send one key of 1 to 255 visible ASCII characters, without blanks")
-    return values[0]
 
 
 def _gone(*, replayed: bool) -> Problem:

@@ -47,8 +47,8 @@ def failed(
     if as_json:
         typer.echo(json.dumps(page))
         return
-    rows = [[row["id"], row["status"], row["type"], row["job_id"], _last(row), row["url"]] for row in page["data"]]
-    columns = ["delivery", "status", "type", "job", "last attempt", "url"]
+    rows = [[row["id"], row["status"], row["type"], _subject(row), _last(row), row["url"]] for row in page["data"]]
+    columns = ["delivery", "status", "type", "job or batch", "last attempt", "url"]
     print_table(columns, rows, nothing="nothing: every webhook was delivered")
     if page["next_cursor"]:
         typer.echo(f"… and there may be more; these are the first {MOST_SHOWN}")
@@ -106,6 +106,10 @@ def hosts(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     rows = [[str(row[column] if row[column] is not None else "") for column in columns] for row in found]
     titles = [column.replace("_", " ") for column in columns]
     print_table(titles, rows, nothing="no host fails and nothing waits for one")
+
+
+def _subject(delivery: dict[str, Any]) -> str:
+    return str(delivery["job_id"] or delivery["batch_id"])
 
 
 def _last(delivery: dict[str, Any]) -> str:

@@ -21,3 +21,13 @@ def output_key(prefix: str, created_ms: int, job_id: str, attempt: int, index: i
 def job_json_key(prefix: str, created_ms: int, job_id: str) -> str:
     """Name the finished job's own description, the same for every attempt."""
     return f"{job_folder(prefix, created_ms, job_id)}/job.json"
+
+
+def batch_json_key(prefix: str, created_ms: int, batch_id: str) -> str:
+    """Name the ended batch's own description."""
+    return f"{job_folder(prefix, created_ms, batch_id)}/batch.json"
+
+
+def results_key(prefix: str, created_ms: int, batch_id: str) -> str:
+    """Name what became of the batch's jobs, a line of JSON each."""
+    return f"{job_folder(prefix, created_ms, batch_id)}/results.ndjson"

@@ -11,7 +11,7 @@ DUE = ROOT + "due"
 
 `j:` attempts, `d:` deliveries, `x:` deadlines in the line, `l:` lanes, `t:` tenants' indexes to be trimmed,
 `h:` tenants held by their budget, `b:` batches held by theirs that may have room again, `w:` hosts that deliveries wait
-for.
+for, `s:` batches whose jobs are being gone through (`s:<batch>:<sweep>`), `m:` batches whose end is to be written down.
 """
 TURNS = ROOT + "turns"
 """Sorted set: tenants with waiting jobs, scored by the images they have had. Gone when the line is empty."""
@@ -192,11 +192,19 @@ def webhook(tenant: str) -> str:
 
 
 def batch(batch_id: str) -> str:
-    """Hash: a batch. Lives as long as its jobs.
+    """Hash: a batch. Kept until its jobs' time has begun, then an hour longer than they are.
 
     `cap_images` is its own budget (without it `:batch` of the caps holds), `charged_images` what counts against that.
+    `n:<status>` counts its jobs, `open` those that have not ended; `<sweep>_line` is how far a sweep has come.
+    `canceled_seq`: waiting jobs up to that place in the line are canceled. While it is accepted it is dropped once its
+    uploader has been silent (`silent_ms`).
     """
     return f"{ROOT}batch:{batch_id}"
+
+
+def batches(tenant: str) -> str:
+    """Sorted set (all scores 0, ordered by id): a tenant's batches. Each new one takes up to two out that are gone."""
+    return f"{ROOT}batches:{tenant}"
 
 
 def usage(tenant: str, day: int) -> str:
@@ -208,5 +216,8 @@ def usage(tenant: str, day: int) -> str:
 
 
 def idempotency(tenant: str, key_hash: str) -> str:
-    """Hash: the job that an idempotency key made, and the fingerprint of its body. Lives at least 24 hours."""
+    """Hash: the job or batch that an idempotency key made, and its body's fingerprint. Lives at least 24 hours.
+
+    A batch without a fingerprint is being uploaded.
+    """
     return f"{ROOT}idem:{tenant}:{key_hash}"

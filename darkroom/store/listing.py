@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
-from darkroom.ids import id_floor
+from darkroom.ids import id_floor, id_time_ms
 from darkroom.jobs import JobStatus
 from darkroom.store import keys
+from darkroom.store.batches import batch_job_id, line_of
 from darkroom.store.connection import read_set
 from darkroom.store.jobs import JobStore
 from darkroom.store.records import JobRecord
@@ -35,7 +36,7 @@ class JobFilter:
     @property
     def needs_records(self) -> bool:
         """Whether only the record itself tells if it matches."""
-        return bool(self.batch_id or self.custom_id or self.metadata)
+        return bool(self.custom_id or self.metadata or (self.batch_id and self.status))
 
     def matches(self, record: JobRecord) -> bool:
         """Whether a record is wanted, as far as the index has not decided it."""
@@ -56,12 +57,16 @@ async def list_jobs(
     store: JobStore, wanted: JobFilter, *, limit: int, cursor: str | None = None
 ) -> tuple[list[JobRecord], str | None]:
     """Give one page, newest first, and the cursor of the next one (None: that was all)."""
-    indexes = await _indexes(store.redis, wanted)
+    last_line = 0 if wanted.batch_id is None else await _last_line(store.redis, wanted.batch_id, wanted)
+    indexes = await _indexes(store.redis, wanted) if wanted.batch_id is None else []
     found: list[JobRecord] = []
     examined = 0
     while examined < MOST_EXAMINED:
         size = CHUNK if wanted.needs_records else limit - len(found)
-        ids = await _newest(store.redis, indexes, wanted, cursor, size)
+        if wanted.batch_id is None:
+            ids = await _newest(store.redis, indexes, wanted, cursor, size)
+        else:
+            ids = _newest_of_batch(wanted.batch_id, last_line, cursor, size)
         records = await store.read_many(ids)
         await _forget(store.redis, indexes, set(ids) - {record.job_id for record in records})
         for record in records:
@@ -75,6 +80,23 @@ async def list_jobs(
         cursor = ids[-1]
         examined += size
     return found, cursor
+
+
+async def _last_line(redis: Redis, batch_id: str, wanted: JobFilter) -> int:
+    """Give a batch's last line; 0 where there is none that is wanted."""
+    tenant, linked_ms, last_line = await redis.hmget(keys.batch(batch_id), ["tenant", "linked_ms", "last_line"])
+    if linked_ms is None or wanted.tenant not in (None, tenant):
+        return 0
+    made_ms = id_time_ms(batch_id)
+    late = wanted.created_before_ms is not None and made_ms >= wanted.created_before_ms
+    early = wanted.created_after_ms is not None and made_ms < wanted.created_after_ms
+    return 0 if late or early else int(str(last_line))
+
+
+def _newest_of_batch(batch_id: str, last_line: int, cursor: str | None, count: int) -> list[str]:
+    """Name the jobs of the lines before the cursor's; a line that was blank or passed over has none."""
+    newest = min(last_line, line_of(cursor) - 1) if cursor is not None else last_line
+    return [batch_job_id(batch_id, line) for line in range(newest, max(0, newest - count), -1)]
 
 
 async def _indexes(redis: Redis, wanted: JobFilter) -> list[str]:

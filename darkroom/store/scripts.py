@@ -26,7 +26,7 @@ FOLDERS = (_PACKAGE / "store" / "lua", _PACKAGE / "line" / "lua")
 MOST_AT_ONCE = 128
 """Most calls that travel together; bounds how long one pipeline keeps others waiting."""
 
-ACKNOWLEDGED = frozenset({"enqueue", "begin_submit", "submit_accepted", "take_over"})
+ACKNOWLEDGED = frozenset({"enqueue", "link_batch", "begin_submit", "submit_accepted", "take_over"})
 """What replicas must have before it counts: accepted jobs, intents, and ids of predictions."""
 
 ACKNOWLEDGE_MS = 2_000

@@ -90,8 +90,37 @@ def turns_name_who_waits(cell: Cell) -> Iterator[str]:
     flows = {tuple(name.split(":")) for name, _ in cell.under("flow:")}
     flows = {flow for flow in flows if flow[2] not in cell.at(keys.HELD_BATCHES)}
     listed = {(*name.split(":"), batch) for name, batches in cell.under("flows:") for batch in batches}
+    flows = {flow for flow in flows if flow in listed or not _is_canceled(cell, *flow)}
     yield from _differ(flows, listed)
     yield from _differ({flow[0] for flow in flows} - set(cell.at(keys.HELD)), set(cell.at(keys.TURNS)))
+
+
+def _is_canceled(cell: Cell, tenant: str, priority: str, batch: str) -> bool:
+    """Whether all that waits there was canceled with its batch, or its batch is not accepted yet."""
+    record = cell.at(keys.batch(batch))
+    if record.get("status") in ("accepting", "dropped"):
+        return True
+    upto = float(record.get("canceled_seq", -1))
+    return all(seq <= upto for seq in cell.at(keys.flow(tenant, batch, priority)).values())
+
+
+def batches_count_their_jobs(cell: Cell) -> Iterator[str]:
+    """A linked batch counts its jobs by status, what they cost and bring; it has ended exactly when all have."""
+    for batch, record in cell.under("batch:"):
+        if "linked_ms" not in record:
+            continue
+        ours = {job_id: job for job_id, job in cell.jobs.items() if job.get("batch") == batch}
+        found = {name[2:]: int(count) for name, count in record.items() if name.startswith("n:") and count != "0"}
+        yield from _differ(Counter(job["status"] for job in ours.values()), Counter(found))
+        open_jobs = sum(job["status"] not in TERMINAL for job in ours.values())
+        if (int(record["open"]), record["status"] == "running") != (open_jobs, open_jobs > 0):
+            yield f"{batch} is {record['status']}, counts {record['open']} open jobs, {open_jobs} are"
+        spent = sum(int(job.get("spent_images", 0)) for job in ours.values())
+        if spent != int(record.get("spent_images", 0)):
+            yield f"{batch} has spent {record.get('spent_images')}, its jobs {spent}"
+        told = batch in cell.due("m") or "manifest" in record
+        if told != (record["status"] != "running"):
+            yield f"{batch} is {record['status']}, and its end to be written down: {told}"
 
 
 def nobody_waits_and_has_left(cell: Cell) -> Iterator[str]:
@@ -216,6 +245,7 @@ RULES: tuple[Callable[[Cell], Iterator[str]], ...] = (
     every_tenant_has_one_trimming_timer,
     a_queued_job_waits_or_is_admitted,
     turns_name_who_waits,
+    batches_count_their_jobs,
     nobody_waits_and_has_left,
     depth_counts_who_waits,
     *money.RULES,

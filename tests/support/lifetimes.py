@@ -29,7 +29,7 @@ def _judge(cell: Cell, name: str, kind: str, rest: str) -> Iterator[str]:
 
 
 def _job(cell: Cell, job_id: str, mortal: bool) -> Iterator[str]:
-    live = any(attempt.live for attempt in cell.attempts if attempt.job_id == job_id)
+    live = any(attempt.live for attempt in cell.attempts if attempt.job_id == job_id) or _its_batch_lives(cell, job_id)
     ended = cell.jobs[job_id].get("status") in TERMINAL
     if mortal and (live or not ended):
         yield "has a life-time although it is alive"
@@ -71,9 +71,20 @@ def _left(cell: Cell, rest: str, mortal: bool) -> Iterator[str]:
         yield "remembers flows that left although none waits"
 
 
+def _its_batch_lives(cell: Cell, job_id: str) -> bool:
+    """A batch that goes on, or whose sweep has not come to the job yet."""
+    batch = cell.jobs[job_id].get("batch", "-")
+    record = cell.at(keys.batch(batch))
+    return record.get("status") == "running" or "retire_line" in record
+
+
 def _batch(cell: Cell, batch_id: str, mortal: bool) -> Iterator[str]:
-    if mortal != all(job.get("batch") != batch_id for job in cell.jobs.values()):
-        yield "does not live as long as its jobs"
+    record = cell.at(keys.batch(batch_id))
+    if "status" not in record:
+        return  # a test's own, with a budget and nothing else
+    timed = batch_id in cell.due("m") or f"{batch_id}:retire" in cell.due("s")
+    if mortal == (record["status"] == "running" or timed):
+        yield "has a life-time although it goes on, or none although it has ended and is written down"
 
 
 def _lane(cell: Cell, rest: str, _: bool) -> Iterator[str]:
@@ -102,6 +113,7 @@ RULES: dict[str, Callable[[Cell, str, bool], Iterator[str]]] = {
     "lane": _lane,
     "batch": _batch,
     "host": _host,
+    "batches": _kept,
     "webhook": _kept,
     "secrets": _kept,
 }

@@ -17,6 +17,8 @@ from darkroom.line.lanes import DEFAULT_LANE, LaneStore
 from darkroom.line.line import Admission, Line
 from darkroom.store import keys, scripts
 from darkroom.store.attempts import Absence, AttemptStore, Intent, Moved, Ticket
+from darkroom.store.batches import BatchStore
+from darkroom.store.batches import Line as BatchLine
 from darkroom.store.callbacks import CallbackStore, Called
 from darkroom.store.connection import connect
 from darkroom.store.deliveries import DeliveryStore
@@ -45,7 +47,7 @@ class Store:
         self.attempts = AttemptStore(self.redis)
         self.line, self.lanes, self.budgets = Line(self.redis), LaneStore(self.redis), Budgets(self.redis)
         self.timers, self.deliveries = Timers(self.redis), DeliveryStore(self.redis)
-        self.callbacks = CallbackStore(self.redis)
+        self.callbacks, self.batches = CallbackStore(self.redis), BatchStore(self.redis)
 
     async def limits(self, rate: int = 600, concurrency: int = 100, *, rate_cost: str = "images") -> None:
         """Set the lane's limits."""
@@ -57,6 +59,21 @@ class Store:
         """Enqueue a job and give its id."""
         body = orjson.dumps({"prompt": "a fox"} | request)
         return (await self.jobs.enqueue(tenant, JobRequest.model_validate_json(body))).job_id
+
+    async def batch(self, *jobs: dict[str, Any], tenant: str = "a", link: bool = True, **upload: Any) -> str:
+        """Upload a batch of jobs, list it, and give its id."""
+        begun = await self.batches.begin(
+            tenant, **{"webhook": None, "metadata": {}, "idempotency_key": None, "max_queued": 1_000_000} | upload
+        )
+        lines = [
+            BatchLine.of(number, JobRequest.model_validate_json(orjson.dumps({"prompt": "a fox"} | job)))
+            for number, job in enumerate(jobs, 1)
+        ]
+        await self.batches.stage(begun.batch_id, lines)
+        if link:
+            await self.batches.link(begun.batch_id, fingerprint="f", max_queued=1_000_000)
+            await self.batches.sweep(begun.batch_id, "list")
+        return begun.batch_id
 
     async def admit(self, most: int = 64, *, max_unstored: int = 5_000) -> Admission:
         """Admit what may go."""

@@ -8,6 +8,8 @@ from redis.exceptions import RedisError
 from darkroom.checkpoints import Checkpoint, reach
 from darkroom.errors import StaleLeaseError
 from darkroom.storage.errors import StorageUnavailableError
+from darkroom.store.batch_view import batch_view
+from darkroom.store.batches import BatchRecord
 from darkroom.store.deliveries import ClaimedDelivery, host_of
 from darkroom.store.records import JobRecord
 from darkroom.store.view import iso, job_view
@@ -79,10 +81,13 @@ async def _attempt(ctx: Context, claimed: ClaimedDelivery) -> AttemptResult:
 
 
 def payload(ctx: Context, claimed: ClaimedDelivery) -> bytes:
-    """Write the body of an attempt: the job as it was, its outputs' URLs made now."""
+    """Write the body of an attempt: the job (or batch) as it was, its outputs' URLs made now."""
     event = claimed.event
-    record = JobRecord.from_snapshot(event["job"], event["record"])
     base_url = ctx.settings.service.public_url or ""
+    if event["type"].startswith("batch."):
+        batch = BatchRecord.from_snapshot(event["job"], event["record"])
+        return write_payload(event["type"], iso(event["at_ms"]), batch_view(batch, base_url=base_url))
+    record = JobRecord.from_snapshot(event["job"], event["record"])
     data = job_view(record, url_for=ctx.bucket.object_url, base_url=base_url)
     return write_payload(event["type"], iso(event["at_ms"]), data)
 

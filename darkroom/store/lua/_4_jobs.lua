@@ -8,6 +8,7 @@ local function set_status(job, status)
   call('ZADD', k_index(job.tenant, status), 0, job.id)
   call('HSET', k_job(job.id), 'status', status, 'events', events, 'event_seq', seq)
   call('PUBLISH', K_CHANNEL, job.id)
+  count_in_batch(job, job.status, status)
   job.status, job.events, job.event_seq = status, events, seq
 end
 
@@ -63,36 +64,53 @@ local function wants(webhook, kind)
   return false
 end
 
--- Whom to tell of a job: its own webhook, or else its tenant's default one.
-local function webhook_of(job)
-  local own = cjson.decode(call('HGET', k_job(job.id), 'request')).webhook
-  if type(own) == 'table' then return own end
-  local default = call('GET', k_webhook(job.tenant))
+local function default_webhook(tenant)
+  local default = call('GET', k_webhook(tenant))
   return default and cjson.decode(default)
 end
 
--- Writes the event and its delivery beside the status they tell of: at least once begins here.
-local function emit(job, kind)
-  local webhook = webhook_of(job)
-  if not webhook or not wants(webhook, kind) then return end
-  local event_id, delivery_id = new_id('evt'), new_id('dlv')
-  call('HSET', k_job(job.id), 'webhook_status', 'pending')
-  call('HSET', k_event(event_id), 'v', SCHEMA, 'type', kind, 'at_ms', int(NOW), 'job', job.id, 'tenant', job.tenant,
-    'record', snapshot(job))
-  call('HSET', k_delivery(delivery_id), 'v', SCHEMA, 'event', event_id, 'type', kind, 'job', job.id, 'tenant', job.tenant,
-    'url', webhook.url, 'status', 'pending', 'tries', 0, 'lease', 0,
-    'next_ms', int(NOW), 'first_ms', int(NOW), 'ttl_ms', job.ttl_ms)
-  local ids = call('HGET', k_job(job.id), 'deliveries')
+-- Whom to tell of a job: its own webhook, or else its batch's, or else its tenant's default one. A batch's gets only what
+-- tells of the batch, unless it names its jobs' events too.
+local function webhook_of(job)
+  local own = cjson.decode(call('HGET', k_job(job.id), 'request')).webhook
+  if type(own) == 'table' then return own end
+  local of_batch = job.batch ~= '-' and call('HGET', k_batch(job.batch), 'webhook')
+  if not of_batch then return default_webhook(job.tenant) end
+  local webhook = cjson.decode(of_batch)
+  if type(webhook.events) ~= 'table' then webhook.events = { 'batch.completed' } end
+  return webhook
+end
+
+-- What an event tells of: a job, or a batch.
+local function subject_key(id) return id:sub(1, 6) == 'batch_' and k_batch(id) or k_job(id) end
+
+-- Writes an event and its delivery beside the status they tell of: at least once begins here.
+-- `subject`: its fields id, tenant, ttl_ms.
+local function post(subject, kind, url, record)
+  local event_id, delivery_id, key = new_id('evt'), new_id('dlv'), subject_key(subject.id)
+  call('HSET', k_event(event_id), 'v', SCHEMA, 'type', kind, 'at_ms', int(NOW), 'job', subject.id,
+    'tenant', subject.tenant, 'record', record)
+  call('HSET', k_delivery(delivery_id), 'v', SCHEMA, 'event', event_id, 'type', kind, 'job', subject.id,
+    'tenant', subject.tenant, 'url', url, 'status', 'pending', 'tries', 0, 'lease', 0,
+    'next_ms', int(NOW), 'first_ms', int(NOW), 'ttl_ms', subject.ttl_ms)
+  local ids = call('HGET', key, 'deliveries')
   ids = ids and (ids .. ',' .. delivery_id) or delivery_id
   local _, count = ids:gsub(',', ',')
   if count >= MAX_DELIVERIES then ids = ids:sub(ids:find(',', 1, true) + 1) end
-  call('HSET', k_job(job.id), 'deliveries', ids)
+  call('HSET', key, 'deliveries', ids)
   due_in('d:' .. delivery_id, 0)
 end
 
--- A finished job lives its time out once none of its attempts is live; until then it stays.
+local function emit(job, kind)
+  local webhook = webhook_of(job)
+  if not webhook or not wants(webhook, kind) then return end
+  call('HSET', k_job(job.id), 'webhook_status', 'pending')
+  post(job, kind, webhook.url, snapshot(job))
+end
+
+-- A finished job lives its time out once its batch has ended and none of its attempts is live; until then it stays.
 local function retire(job)
-  if not TERMINAL[job.status] then return end
+  if not TERMINAL[job.status] or is_batch_open(job.batch) then return end
   for n = 1, tonumber(job.attempt) do
     if LIVE[call('HGET', k_attempt(job.id, n), 'state') or ''] then return end
   end
@@ -115,6 +133,7 @@ local function finish(job, status, error_json)
   count_usage(job.tenant, status, 1)
   emit(job, 'job.' .. status)
   retire(job)
+  close_batch(job.batch)
 end
 
 -- Ends a job whose submit stays unsettled. The error stands even where the owner has canceled: a retry might pay twice.
@@ -134,7 +153,7 @@ end
 
 -- The time since the send is no time of waiting, neither for the deadline nor in the timings.
 local function queue_again(job, attempt)
-  if job.cancel_requested_ms then
+  if job.cancel_requested_ms or is_canceled_with_batch(job) then
     finish(job, 'canceled')
   else
     call('HINCRBY', k_job(job.id), 'queued_ms', int(NOW - tonumber(attempt.sent_ms or NOW)))

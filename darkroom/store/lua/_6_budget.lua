@@ -3,9 +3,7 @@
 
 local function charge_images(job, images, day)
   count_usage(job.tenant, 'charged_images', images, day)
-  if job.batch ~= '-' and call('EXISTS', k_batch(job.batch)) == 1 then
-    call('HINCRBY', k_batch(job.batch), 'charged_images', images)
-  end
+  count_of_batch(job, 'charged_images', images)
 end
 
 local function charge(job, attempt)
@@ -24,6 +22,7 @@ local function add_spent(job, attempt, images, day)
   call('HINCRBY', k_job(job.id), 'spent_images', images)
   call('HINCRBY', k_attempt(attempt.id, attempt.n), 'spent_images', images)
   call('HINCRBY', K_TOTALS, 'spent_images', images)
+  count_of_batch(job, 'spent_images', images)
   count_usage(job.tenant, 'spent_images', images, day)
 end
 
@@ -83,12 +82,7 @@ local function hold_tenant(tenant)
 end
 
 local function hold_batch(tenant, batch)
-  local others = false
-  for _, priority in ipairs(PRIORITIES) do
-    leave(k_flows(tenant, priority), k_left_flows(tenant, priority), batch)
-    others = others or call('EXISTS', k_flows(tenant, priority)) == 1
-  end
-  if not others then leave(K_TURNS, K_LEFT, tenant) end
+  leave_rotation(tenant, batch)
   call('HSET', K_HELD_BATCHES, batch, tenant)
 end
 
@@ -125,8 +119,13 @@ local function fail_too_dear(job, cap)
 end
 
 -- Takes who can't pay for the job at its turn out of the rotation: the batch, the tenant, or where no wait would help
--- the job itself. -> whether it did
+-- the job itself; or a job whose batch was canceled. -> whether it did
 local function pass_over(job)
+  if is_canceled_with_batch(job) then
+    line_remove(job)
+    finish(job, 'canceled')
+    return true
+  end
   local cap = cap_below(job)
   if cap then
     fail_too_dear(job, cap)

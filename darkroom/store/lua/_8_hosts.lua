@@ -115,10 +115,10 @@ local function leave_host(host, id, url, heard)
   return change
 end
 
--- The job says what became of the newest of its deliveries.
-local function tell_job(id, job_id, status)
-  local deliveries = call('HGET', k_job(job_id), 'deliveries')
-  if deliveries and deliveries:sub(-#id) == id then call('HSET', k_job(job_id), 'webhook_status', status) end
+-- The job (or batch) says what became of the newest of its deliveries.
+local function tell_subject(id, subject, status)
+  local deliveries = call('HGET', subject_key(subject), 'deliveries')
+  if deliveries and deliveries:sub(-#id) == id then call('HSET', subject_key(subject), 'webhook_status', status) end
 end
 
 -- Ends a delivery, for the time being or for good. `d`: its fields event, ttl_ms, tenant, job, url.
@@ -130,7 +130,7 @@ local function end_delivery(id, d, status)
   call('HINCRBY', K_TOTALS, 'deliveries_' .. status, 1)
   call('PEXPIRE', key, d.ttl_ms)
   call('PEXPIRE', k_event(d.event), d.ttl_ms)
-  tell_job(id, d.job, status)
+  tell_subject(id, d.job, status)
   if status == 'delivered' then return end
   local undelivered = k_undelivered(d.tenant)
   call('ZREMRANGEBYSCORE', undelivered, '-inf', int(NOW - tonumber(d.ttl_ms)))

@@ -47,7 +47,7 @@ if attempt.ask == '1' and attempt.state == 'generating' then
   new_attempt(job)
   return 2
 end
-if attempt.state == 'generating' and tonumber(n) < tonumber(ARGV[6]) then
+if attempt.state == 'generating' and tonumber(n) < tonumber(ARGV[6]) and not is_canceled_with_batch(job) then
   job.attempt = int(tonumber(n) + 1)
   call('HSET', k_job(id), 'attempt', job.attempt)
   queue_again(job, attempt)

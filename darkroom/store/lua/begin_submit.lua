@@ -4,7 +4,7 @@
 --       6 lease for the POST of a job in sync mode (ms), 7 the caller's own mark ('' none): a call repeated because its
 --       answer was lost gives the same answer again, and nobody else's does, 8 '1' when upstream is to call back
 -- -> {1, send number, request JSON, callback} send it | {2} the lane paused or its server changed meanwhile, back in its
---    place | {-1} stale; callback is '' (without one), 'awaited' or 'doubted'
+--    place, or its batch was canceled | {-1} stale; callback is '' (without one), 'awaited' or 'doubted'
 -- attempt from admitted to submitting
 local id, n = ARGV[1], ARGV[2]
 local attempt = load_attempt(id, n)
@@ -18,14 +18,10 @@ if attempt.state ~= 'admitted' or attempt.lease ~= ARGV[3] then return { -1 } en
 begun('submit')
 local job = load_job(id)
 local lane = fields(k_lane(attempt.lane), 'state', 'trial', 'server')
-if lane.state == 'paused' and lane.trial ~= member_of(id, n) or not is_known_server(lane) then
-  free_slot(attempt)
-  give_back_send(attempt)
-  give_back_charge(job, attempt)
-  call('ZREM', K_DUE, due_of(id, n))
-  call('HSET', k_attempt(id, n), 'state', 'queued')
-  refund_turn(job)
-  line_push(job)
+local canceled = is_canceled_with_batch(job)
+if lane.state == 'paused' and lane.trial ~= member_of(id, n) or not is_known_server(lane) or canceled then
+  give_up_admission(job, attempt)
+  if canceled then finish(job, 'canceled') else line_push(job) end
   return { 2 }
 end
 local request = call('HGET', k_job(id), 'request')

@@ -16,17 +16,7 @@ if attempt.state == 'submitting' or attempt.state == 'unconfirmed' then
   call('PUBLISH', K_CHANNEL, id)
   return 2
 end
-if attempt.state == 'admitted' then
-  free_slot(attempt)
-  give_back_send(attempt)
-  refund_turn(job)
-  give_back_charge(job, attempt)
-  call('ZREM', K_DUE, due_of(id, job.attempt))
-  call('HSET', k_attempt(id, job.attempt), 'state', 'queued')
-  call('HINCRBY', k_attempt(id, job.attempt), 'lease', 1)
-else
-  line_remove(job)
-end
+withdraw(job, attempt)
 call('HSETNX', k_job(id), 'cancel_requested_ms', int(NOW))
 if mark ~= '' then call('HSET', k_job(id), 'cancel_mark', mark) end
 finish(job, 'canceled')

@@ -20,6 +20,7 @@ call('ZREM', K_DUE, due_of(id, n))
 add_unstored(-job.images)
 bucket_works(attempt.lane)
 count_usage(job.tenant, 'images_delivered', new_images)
+count_of_batch(job, 'delivered_images', new_images)
 call('HINCRBY', K_TOTALS, 'delivered_images', new_images)
 if done_as == 1 then
   job.finished_ms = ARGV[5]

@@ -7,11 +7,11 @@
 --    | {-3, cap} it costs more than a whole day's budget | {-4, until it resets (ms)} today's budget has no room
 -- from nothing to queued
 local id, tenant = ARGV[1], ARGV[2]
-local idem = ARGV[7] ~= '' and (ROOT .. 'idem:' .. tenant .. ':' .. ARGV[7])
+local idem = ARGV[7] ~= '' and k_idempotency(tenant, ARGV[7])
 if idem then
-  local known = fields(idem, 'job', 'body')
+  local known = fields(idem, 'job', 'body', 'batch')
+  if known.batch then return { -1 } end
   if known.job and known.job ~= id then
-    if known.job == id then return { 1, wake() } end -- the same call again after a lost answer
     if known.body == ARGV[8] then return { 2, known.job } end
     return { -1 }
   end

@@ -6,7 +6,7 @@
 --    {'j', id, attempt, state, lease, prediction id, submitted (ms), looks, current ('1' or '0'), lane, sent (ms),
 --     clock start (ms), asked about by a retry ('1' or ''), unknown upstream since (ms, '' it is known), key's fingerprint,
 --     callback ('' none to come, 'awaited', 'doubted'), called back (ms, '' it was not)}
---    {'d', delivery id, lease} | {'x', job id} | {'l', lane}
+--    {'d', delivery id, lease} | {'x', job id} | {'l', lane} | {'s', batch, sweep} | {'m', batch}
 -- What waits for a message that is just waiting its turn is not given out, but looked for again.
 -- Indexes are trimmed here and now, one slice a call; who was held by a budget gets its turn back. A delivery whose host
 -- has no room is not given out, but waits in the host's queue.
@@ -69,6 +69,13 @@ for _, member in ipairs(due) do
     local more = exhaust_overdue(rest, tonumber(ARGV[5]))
     let_go(rest)
     if more then due_in(member, 0) end
+  elseif kind == 's' then
+    due_in(member, look_ms)
+    local batch, sweep = rest:match('^(.+):(%a+)$')
+    entries[#entries + 1] = { 's', batch, sweep }
+  elseif kind == 'm' then
+    due_in(member, check_ms)
+    entries[#entries + 1] = { 'm', rest }
   elseif kind == 'h' then
     release_tenant(rest)
   elseif kind == 'b' then

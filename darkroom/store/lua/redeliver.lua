@@ -19,7 +19,7 @@ call('ZREM', k_host_queue(host), ARGV[1])
 call('HSET', key, 'status', 'pending', 'tries', 0, 'first_ms', int(NOW), 'next_ms', int(NOW))
 call('HINCRBY', key, 'lease', 1)
 call('HDEL', key, 'message_ms', 'settled_ms', 'claimed')
-tell_job(ARGV[1], d.job, 'pending')
+tell_subject(ARGV[1], d.job, 'pending')
 if call('SISMEMBER', k_flying(host), ARGV[1]) == 1 then
   due_in(timer, 0)
 elseif host_has_room(host) then

@@ -9,6 +9,8 @@ for i = 2, #ARGV, 2 do
   if member:sub(1, 1) == 'j' then
     local id, n = member:match('^j:(.+):(%d+)$')
     held = call('HGET', k_attempt(id, n), 'lease')
+  elseif member:sub(1, 1) == 'm' then
+    held = call('HGET', k_batch(member:sub(3)), 'lease')
   else
     held = call('HGET', k_delivery(member:sub(3)), 'lease')
   end

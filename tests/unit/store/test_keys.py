@@ -9,13 +9,14 @@ import pytest
 from lupa.lua51 import LuaRuntime  # type: ignore[import-untyped]
 
 from darkroom.store import keys
+from darkroom.store.linking import link
 from darkroom.store.scripts import FOLDERS, shared_part
 
 LIBRARY = shared_part()
 BUILDERS = re.findall(r"^local function k_(\w+)\(", LIBRARY, re.MULTILINE)
 CONSTANTS = re.findall(r"^local K_(\w+) =", LIBRARY, re.MULTILINE)
-BUILT_INLINE = {"idempotency": "idem:", "IDS": "ids"}
-"""Keys that one script alone needs, built where it does."""
+BUILT_INLINE = {"IDS": "ids"}
+"""A key that one function alone needs, built where it does."""
 
 NO_SCRIPTS = {"CALLBACK_KEY"}
 """Keys that no script needs."""
@@ -28,7 +29,7 @@ def lua() -> Any:
     runtime.globals().KEYS = runtime.table(keys.ROOT)
     runtime.execute("redis = { call = function() return {'1', '0'} end }")
     exported = [f"{name} = k_{name}" for name in BUILDERS] + [f"{name} = K_{name}" for name in CONSTANTS]
-    return runtime.execute(f"{LIBRARY}\nreturn {{ {', '.join(exported)} }}")
+    return runtime.execute(link(LIBRARY, f"return {{ {', '.join(exported)} }}"))
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -49,7 +50,7 @@ def test_script_knows_the_same_name(lua: Any, name: str) -> None:
 def test_every_key_is_known_to_both() -> None:
     builders = {name for name, _ in inspect.getmembers(keys, inspect.isfunction)}
     constants = {name for name in vars(keys) if name.isupper()} - {"ROOT", "PERMANENT"}
-    assert builders == set(BUILDERS) | {"idempotency"}
+    assert builders == set(BUILDERS)
     assert constants == set(CONSTANTS) | {"IDS"} | NO_SCRIPTS
 
 
@@ -63,7 +64,6 @@ def test_scripts_build_no_other_keys() -> None:
         for prefix in re.findall(r"ROOT \.\. '([^']*)'", line)
     ]
     assert sorted(outside) == sorted(BUILT_INLINE.values())
-    assert keys.idempotency("t", "h") == f"{keys.ROOT}idem:t:h"
     assert f"{keys.ROOT}ids" == keys.IDS
 
 

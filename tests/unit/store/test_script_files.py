@@ -12,13 +12,21 @@ from darkroom.errors import DarkroomError
 from darkroom.jobs import JobError, JobRequest
 from darkroom.line.lanes import LaneStore
 from darkroom.store.attempts import AttemptStore, Ticket
+from darkroom.store.batches import BatchStore
 from darkroom.store.deliveries import ClaimedDelivery, DeliveryStore
 from darkroom.store.jobs import JobStore
 from darkroom.store.scripts import FOLDERS, sources
 from darkroom.store.webhook_secrets import WebhookSecrets
 
 FILES = {path.stem: path.read_text() for folder in FOLDERS for path in sorted(folder.glob("[a-z]*.lua"))}
-MAY_BE_REFUSED_WHEN_FULL = {"enqueue", "retry", "redeliver", "admit"}
+MAY_BE_REFUSED_WHEN_FULL = {"enqueue", "retry", "redeliver", "admit"} | {
+    "begin_batch",
+    "stage_lines",
+    "hear_uploader",
+    "link_batch",
+    "retry_batch",
+    "sweep_retry",
+}
 """What takes up new work; everything else goes on at the memory limit."""
 
 READS = {"read_job", "line_next"}
@@ -29,28 +37,35 @@ CLAIMED = ClaimedDelivery("dlv_1", "1", 1, {}, {})
 CALLERS: dict[str, Callable[[Redis], Awaitable[Any]]] = {
     "attempt_failed": lambda r: AttemptStore(r).failed(T, ERROR),
     "begin_submit": lambda r: AttemptStore(r).begin_submit(T, lease_ms=1, sync_lease_ms=1, key="k"),
+    "begin_batch": lambda r: BatchStore(r).begin("a", webhook=None, metadata={}, idempotency_key=None, max_queued=1),
     "bring_back": lambda r: AttemptStore(r).bring_back(T, delay_ms=1),
     "cancel": lambda r: JobStore(r).cancel("job_1"),
+    "cancel_batch": lambda r: BatchStore(r).cancel("batch_1"),
     "claim_delivery": lambda r: DeliveryStore(r).claim("dlv_1", "1", lease_ms=1),
     "claim_store": lambda r: AttemptStore(r).claim_store(T, lease_ms=1),
     "complete": lambda r: AttemptStore(r).complete(T, delivered=1, finished_ms=1),
     "enqueue": lambda r: JobStore(r).enqueue("a", JobRequest(prompt="x")),
     "hand_over": lambda r: AttemptStore(r).hand_over(T, sources="", inference_ms=1, polls=1, wait_ms=1),
+    "hear_uploader": lambda r: BatchStore(r).hear("batch_1"),
+    "link_batch": lambda r: BatchStore(r).link("batch_1", fingerprint="f", max_queued=1),
     "lane_limits": lambda r: LaneStore(r).change_limits("default", images_per_minute=1, max_concurrency=1),
     "lane_state": lambda r: LaneStore(r).pause("default", "auth"),
     "resolve": lambda r: JobStore(r).resolve("job_1", "give_up", by="ops"),
     "resumed": lambda r: AttemptStore(r).resumed(T),
     "redeliver": lambda r: DeliveryStore(r).redeliver("dlv_1"),
     "retry": lambda r: JobStore(r).retry("job_1"),
+    "retry_batch": lambda r: BatchStore(r).retry("batch_1", []),
     "rotate_secret": lambda r: WebhookSecrets(r).rotate("a", overlap_s=1),
     "save_output": lambda r: AttemptStore(r).save_output(T, 0, "{}"),
     "settle_delivery": lambda r: DeliveryStore(r).settle(CLAIMED, "gone", next_in_ms=None, attempts=[]),
+    "stage_lines": lambda r: BatchStore(r).stage("batch_1", []),
     "store_later": lambda r: AttemptStore(r).store_later(T, delay_ms=1, message=""),
     "submit_absent": lambda r: AttemptStore(r).absent(T, look_in_ms=1, mark="m", began_ms=1),
     "submit_accepted": lambda r: AttemptStore(r).accepted(T, send=1, prediction_id="p", look_in_ms=1),
     "submit_returned": lambda r: AttemptStore(r).returned(T, "absent"),
     "submit_unknown": lambda r: AttemptStore(r).unknown(T, look_in_ms=1, message=""),
     "take_over": lambda r: AttemptStore(r).take_over("job_1", prediction_id="p", lane="default", created_ms=1),
+    "tell_batch": lambda r: BatchStore(r).tell("batch_1", 1, {}),
     "time_out": lambda r: AttemptStore(r).time_out(T, ERROR),
     "unadmit": lambda r: AttemptStore(r).unadmit([T]),
 }

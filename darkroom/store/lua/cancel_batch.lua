@@ -1,0 +1,16 @@
+#!lua flags=allow-oom
+-- Cancel what waits of a batch: nothing of it is admitted from now on; a sweep ends its waiting jobs.
+-- ARGV: 1 batch id
+-- -> 1 canceled, by this call or before | -1 no such batch | -2 finished already
+local id, key = ARGV[1], k_batch(ARGV[1])
+local batch = fields(key, 'status', 'tenant', 'canceled_ms')
+if not batch.status or batch.status == 'accepting' or batch.status == 'dropped' then return -1 end
+if batch.status ~= 'running' then return -2 end
+if batch.canceled_ms and not call('HGET', key, 'retry_line') then return 1 end
+call('HSET', key, 'canceled_ms', int(NOW), 'canceled_seq', call('GET', K_SEQ))
+stop_sweep(id, 'retry')
+leave_rotation(batch.tenant, id)
+call('HDEL', K_HELD_BATCHES, id)
+call('ZREM', K_DUE, 'b:' .. id)
+start_sweep(id, 'cancel', SWEEP_PATIENCE_MS)
+return 1
