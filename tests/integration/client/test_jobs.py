@@ -90,7 +90,9 @@ def test_jobs_are_listed_over_all_pages(client: Any, monkeypatch: pytest.MonkeyP
     made = client.job(ids[4]).created_at
     assert ids[4] in [job.id for job in client.jobs(created_after=made)]
     assert ids[4] not in [job.id for job in client.jobs(created_before=made)]
-    assert list(client.jobs(custom_id="none")) == list(client.jobs(batch_id="none")) == []
+    assert list(client.jobs(custom_id="none")) == []
+    with pytest.raises(Invalid, match="batch_id"):
+        list(client.jobs(batch_id="none"))
 
 
 def test_a_job_is_canceled_and_goes_on_by_a_retry(client: Any) -> None:

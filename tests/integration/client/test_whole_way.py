@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mypy_boto3_s3 import S3Client
 
-from darkroom.client import DownloadFailed, Job, JobStatus, verify_webhook
+from darkroom.client import Batch, BatchStatus, DownloadFailed, Job, JobStatus, verify_webhook
 from simulator.testing import RunningSimulator
 from tests.support.fleet import WEBHOOK_SECRET, Fleet
 from tests.support.waiting import wait_until
@@ -64,3 +64,29 @@ def test_its_webhook_is_verified_and_read(whole: Any, fleet: Fleet) -> None:
     assert event.id.startswith("evt_")
     assert isinstance(event.data, Job)
     assert event.data.outputs[0].sha256 == whole.job(job.id).outputs[0].sha256
+
+
+def test_a_batch_goes_all_the_way(whole: Any, fleet: Fleet, tmp_path: Path) -> None:
+    told: list[int] = []
+    prompts = ["a fox", "a hare [[sim:fail=1200]]", "an owl"]
+    batch = whole.submit_batch(
+        ({"prompt": prompt, "custom_id": f"line-{number}"} for number, prompt in enumerate(prompts, 1)),
+        webhook=fleet.receiver.url,
+    )
+    done = whole.wait_batch(batch.id, timeout_s=60, progress=lambda one: told.append(one.counts.finished))
+    assert done.status is BatchStatus.COMPLETED
+    assert (done.counts.completed, done.counts.failed) == (2, 1)
+    assert told == sorted(told)
+    assert told[-1] == 3
+    results = list(whole.results(batch.id))
+    assert [(one.line, one.custom_id, one.job.status.value) for one in results] == [
+        (1, "line-1", "completed"),
+        (2, "line-2", "failed"),
+        (3, "line-3", "completed"),
+    ]
+    assert [path.name for path in whole.download(results[2].job, tmp_path)] == ["00.png"]
+    received = wait_until(lambda: fleet.receiver.of_job(batch.id), what="the batch's webhook")[0]
+    event = verify_webhook(received.body, received.headers, WEBHOOK_SECRET)
+    assert event.type == "batch.completed"
+    assert isinstance(event.data, Batch)
+    assert event.data.counts.completed == 2
