@@ -140,6 +140,8 @@ def _beside(fleet: Fleet, api: psutil.Process) -> Iterator[dict[str, list[float]
 
     thread = threading.Thread(target=read)
     thread.start()
+    while not seen["reads"]:
+        over.wait(0.001)
     try:
         yield seen
     finally:
