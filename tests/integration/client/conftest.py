@@ -22,7 +22,7 @@ from tests.support.settings import ACME, service_settings
 Make = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def api_server(valkey_server: EmbeddedValkey, s3_server: EmbeddedS3) -> Iterator[RunningApi]:
     settings = service_settings(
         valkey_server.url, s3=s3_server, bucket=_new_bucket(s3_server), max_queued_per_tenant=20
