@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bench import (
+    batches,
     callbacks,
     fairness,
     guard,
@@ -28,7 +29,7 @@ from bench.results import save, write_table
 
 Measurement = Callable[[], Outcome]
 NAMES = (
-    "latency", "callbacks", "memory", "startup", "fairness", "scale", "reconcile",
+    "latency", "callbacks", "memory", "startup", "fairness", "scale", "reconcile", "batches",
     "limiter_rate", "limiter_late_answers", "limiter_concurrency",
     "webhook_isolation", "webhook_rate", "webhook_kills", "guard",
 )  # fmt: skip
@@ -81,6 +82,7 @@ def _full(
         "fairness": lambda: fairness.run("fairness", [fairness.CONCURRENCY_BINDS, fairness.RATE_BINDS]),
         "scale": lambda: scale.run(scale.Depths(tuple(sorted(depths))) if depths else scale.Depths()),
         "reconcile": lambda: reconcile.run(reconcile.Losses()),
+        "batches": lambda: batches.run(batches.Sizes()),
         "limiter_rate": lambda: limiter.run("limiter_rate", limiter.RATE_BINDS),
         "limiter_late_answers": lambda: limiter.run("limiter_late_answers", limiter.LATE_ANSWERS),
         "limiter_concurrency": lambda: limiter.run("limiter_concurrency", limiter.CONCURRENCY_BINDS),
@@ -111,6 +113,7 @@ def _quick() -> dict[str, Measurement]:
         ),
         "scale": lambda: scale.run(scale.Depths(depths=(100, 200), tenants=5, calls=64, admit_at_once=16)),
         "reconcile": lambda: reconcile.run(reconcile.Losses(jobs=20, window_s=2)),
+        "batches": lambda: batches.run(batches.Sizes(lines=(20, 700), rounds=1)),
         "guard": guard.run,
         **{
             name: _quick_limiter(name, case)

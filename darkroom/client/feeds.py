@@ -144,7 +144,7 @@ class EventFeed(Feed[StatusChange]):
 
     def ended(self) -> None:
         """It is over only after a terminal status; a service that is being stopped ends it before."""
-        self.done = self._terminal
+        self.done = self.done or self._terminal
 
     def _change(self, event: _Event) -> StatusChange | None:
         if event.kind != "job.status" or not event.data:

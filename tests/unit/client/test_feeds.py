@@ -59,6 +59,7 @@ def test_events_go_on_after_the_last_one_that_was_seen() -> None:
 def test_nothing_more_to_come_is_an_end() -> None:
     feed = EventFeed(JOB_ID, "1-5", 5)
     assert feed.opened(Answer(204)) is None
+    feed.ended()
     assert feed.done
 
 

@@ -46,7 +46,9 @@ async def poller(upstream: Upstream) -> Poller:
         upstream=SimpleNamespace(poll_min_s=2, poll_max_s=30, generation_timeout_s=3600, max_attempts=2),
         webhooks=SimpleNamespace(retry_schedule_s=(0.0, 1.0)),
     )
-    context: Any = SimpleNamespace(settings=areas, upstream=upstream, clock=SimpleNamespace(now_ms=lambda: 2_000))
+    context: Any = SimpleNamespace(
+        settings=areas, upstream=upstream, batches=None, clock=SimpleNamespace(now_ms=lambda: 2_000)
+    )
     return Poller(context)
 
 
