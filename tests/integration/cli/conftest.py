@@ -20,6 +20,9 @@ from tests.support.launched import Launched
 from tests.support.s3 import s3_client
 
 QUICK = {"inference_min_s": 0.2, "inference_max_s": 0.4, "image_bytes": 20_000}
+AT_ONCE = 6
+"""Predictions that upstream has at most."""
+
 Done = subprocess.CompletedProcess[str]
 
 
@@ -85,7 +88,7 @@ def fleet(valkey_server: EmbeddedValkey, s3_server: EmbeddedS3, simulator: Runni
         s3=s3_server,
         bucket=bucket,
         upstream_url=simulator.url,
-        WAVESPEED_MAX_CONCURRENCY=6,
+        WAVESPEED_MAX_CONCURRENCY=AT_ONCE,
     )
     shared.start_worker()
     shared.start_api()
@@ -106,6 +109,28 @@ def shell(fleet: Fleet, tmp_path: Path) -> Iterator[Shell]:
 def prompt() -> str:
     """Give a prompt that no other test has, by which the simulator's ledger is read."""
     return f"a fox, {uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def held_prompt(prompt: str) -> str:
+    """Give a prompt whose predictions complete by hand alone: see `Release`."""
+    return f"{prompt} [[sim:inference=600]]"
+
+
+Release = Callable[[str], int]
+
+
+@pytest.fixture
+def release(simulator: RunningSimulator) -> Release:
+    """Complete what upstream holds of a prompt just now, and say how many predictions that were."""
+
+    def complete_all(prompt: str) -> int:
+        held = [item["id"] for item in simulator.predictions(prompt) if item["status"] not in ("completed", "failed")]
+        for prediction_id in held:
+            simulator.complete(prediction_id)
+        return len(held)
+
+    return complete_all
 
 
 @pytest.fixture

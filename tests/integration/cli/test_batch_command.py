@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli.conftest import Done, Ledger, Shell
+from tests.integration.cli.conftest import AT_ONCE, Done, Ledger, Release, Shell
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -140,8 +141,8 @@ def test_what_failed_is_counted_by_code_and_may_be_retried(shell: Shell, prompt:
     assert "  content_moderation: 2" in said
 
 
-def test_a_batch_is_shown_listed_and_canceled(shell: Shell, slow_prompt: str) -> None:
-    shell.write("jobs.txt", "".join(f"{slow_prompt} {number}\n" for number in range(8)))
+def test_a_batch_is_shown_listed_and_canceled(shell: Shell, held_prompt: str, ledger: Ledger, release: Release) -> None:
+    shell.write("jobs.txt", "".join(f"{held_prompt} {number}\n" for number in range(8)))
     posted = json.loads(shell("batch", "jobs.txt", "--no-wait", "--json").stdout)
     assert posted["total"] == 8
     shown = shell("batches", "show", posted["id"]).stdout
@@ -151,10 +152,14 @@ def test_a_batch_is_shown_listed_and_canceled(shell: Shell, slow_prompt: str) ->
     late = shell("watch", posted["id"], "--timeout", "0.5")
     assert (late.returncode, late.stdout) == (4, "")
     assert late.stderr.splitlines()[-1] == f"darkroom: not over in time; {posted['id']} goes on"
+
+    wait_until(lambda: ledger(held_prompt)["predictions"] == AT_ONCE, what="upstream to have all that it may")
     assert shell("cancel", posted["id"]).stdout.startswith(f"{posted['id']} ")
+    assert release(held_prompt) == AT_ONCE  # paid for, so they complete; what waits ends at no cost
     ended = shell("watch", posted["id"])
     assert ended.returncode == 3
-    assert " canceled: 8 jobs: 8 canceled" in ended.stdout
+    assert f" canceled: 8 jobs: {AT_ONCE} completed, {8 - AT_ONCE} canceled" in ended.stdout
+    assert ledger(held_prompt)["predictions"] == AT_ONCE
     refused = shell("batches", "cancel", posted["id"])
     assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
 

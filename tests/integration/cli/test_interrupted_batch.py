@@ -2,11 +2,12 @@
 
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import Ledger, Shell
+from tests.integration.cli.conftest import Ledger, Release, Shell
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(240)
@@ -25,39 +26,50 @@ def halves(shell: Shell) -> list[Path]:
     return list((shell.directory / "shots").rglob("*.part"))
 
 
-def stop_once_it_fetches(shell: Shell, arguments: list[str], number: signal.Signals, more: int) -> dict[str, object]:
-    """Run it until so many more images are there, end it by the signal and give what is there then."""
+def stop_once_it_fetches(
+    shell: Shell, arguments: list[str], number: signal.Signals, complete_some: Callable[[], int]
+) -> dict[str, object]:
+    """Run it until images come of what upstream completes meanwhile, end it by the signal and give what is there."""
     there = len(shell.images("shots"))
     program = shell.start(*arguments)
-    wait_until(lambda: len(shell.images("shots")) >= there + more, 60, what=f"images: {program.output}")
+    wait_until(lambda: "batch_" in program.output, 60, what=f"the batch to be followed: {program.output}")
+    wait_until(complete_some, 60, what="upstream to hold predictions")
+    wait_until(lambda: len(shell.images("shots")) > there, 60, what=f"images: {program.output}")
     assert program.popen.poll() is None, program.output
     code = program.stop(number)
     assert code == (130 if number == signal.SIGINT else -number), program.output
     assert "Traceback" not in program.output
-    found = dict(shell.images("shots"))
-    assert len(found) < JOBS * IMAGES
-    return dict(found)
+    return dict(shell.images("shots"))
 
 
 def test_stopped_and_killed_twice_every_image_is_fetched_once(
-    shell: Shell, arguments: list[str], prompt: str, ledger: Ledger
+    shell: Shell, held_prompt: str, ledger: Ledger, release: Release
 ) -> None:
+    shell.write("jobs.txt", "".join(f"{held_prompt} {number}\n" for number in range(JOBS)))
+    arguments = ["batch", "jobs.txt", "--max-images", str(IMAGES), "--download", "shots"]
     before: dict[str, object] = {}
     for number in (signal.SIGINT, signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
-        found = stop_once_it_fetches(shell, arguments, number, 4)
+        found = stop_once_it_fetches(shell, arguments, number, lambda: release(held_prompt))
         assert found.items() >= before.items()
+        assert len(found) < JOBS * IMAGES  # upstream has no more than six at once
         if number == signal.SIGINT:
             assert halves(shell) == []
         before = found
 
-    done = shell(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+    last = shell.start(*arguments, "--json")
+
+    def is_over() -> bool:
+        release(held_prompt)
+        return last.popen.poll() is not None
+
+    wait_until(is_over, 60, what="the batch to be over and here")
+    assert last.wait() == 0, last.output
+    document = json.loads("".join(last.out))
     found = dict(shell.images("shots"))
     assert found.items() >= before.items()
     assert len(found) == document["downloads"]["images"] == JOBS * IMAGES
     assert halves(shell) == []
-    totals = ledger(prompt)
+    totals = ledger(held_prompt)
     assert (totals["predictions"], totals["images"]) == (JOBS, JOBS * IMAGES)
     of_it = [batch for batch in json.loads(shell("batches", "list", "--json").stdout) if batch["total"] == JOBS]
     assert [batch["id"] for batch in of_it] == [document["batch"]["id"]]
