@@ -48,6 +48,7 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 
 INVALID: dict[str, tuple[dict[str, Any], Loc]] = {
+    "webhook for batches alone": (body(webhook={"url": WEBHOOK, "events": ["batch.completed"]}), ["body", "webhook"]),
     "no prompt": ({}, ["body", "prompt"]),
     "empty prompt": ({"prompt": ""}, ["body", "prompt"]),
     "blank prompt": ({"prompt": " \n\t"}, ["body", "prompt"]),
