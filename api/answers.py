@@ -10,7 +10,9 @@ from starlette.responses import Response
 from api.auth import caller_of
 from api.problems import not_found
 from api.services import Services, services_of
+from darkroom.store import keys
 from darkroom.store.batches import BatchRecord
+from darkroom.store.connection import read_set
 from darkroom.store.records import JobRecord
 from darkroom.store.view import job_view
 
@@ -42,6 +44,11 @@ async def owned_job(request: Request, job_id: str) -> JobRecord:
     if record is None or not caller_of(request).may_see(record.tenant):
         raise not_found("job")
     return record
+
+
+async def known_tenants(services: Services) -> set[str]:
+    """Give the tenants that have a key or have posted a job."""
+    return {*services.settings.service.api_keys.values(), *await read_set(services.redis, keys.TENANTS)}
 
 
 async def owned_batch(request: Request, batch_id: str) -> BatchRecord:

@@ -67,7 +67,8 @@ class Keyring:
         scheme, _, key = (authorization or "").partition(" ")
         found = self._callers.get(_digest(key.strip())) if scheme.lower() == "bearer" else None
         if found is None:
-            detail = "the API key is not known" if authorization else "send the header Authorization: Bearer <API key>"
+            known_way = scheme.lower() == "bearer" and key.strip()
+            detail = "the API key is not known" if known_way else "send the header Authorization: Bearer <API key>"
             raise Problem("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="darkroom"'})
         return found
 

@@ -29,6 +29,8 @@ async def read_body(request: Request, *, most_bytes: int = MOST_BYTES) -> bytes:
 
 async def stream_body(request: Request, *, most_bytes: int) -> AsyncIterator[bytes]:
     """Give a body as it comes, as long as it is not too large; raises as `read_body`."""
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise Problem("unsupported_media_type", "send the body as it is, without Content-Encoding")
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and len(announced) < 20 and int(announced) > most_bytes:
         raise _too_large(most_bytes)

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from api.answers import BATCH_ID, JOB_ID
 from api.auth import Caller
+from api.moments import moment_ms
 from api.problems import invalid
 from api.validation import FieldError, unknown_name
 from darkroom.jobs import JobStatus
@@ -83,13 +83,7 @@ def _status(value: str) -> str:
 
 
 def _time_ms(value: str) -> int:
-    try:
-        moment = datetime.fromisoformat(value.replace(" ", "+"))
-    except ValueError:
-        raise ValueError("must be a time such as 2026-11-22T17:00:00Z") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(max(0, int(moment.timestamp() * 1000)), _LATEST_MS)
+    return min(moment_ms(value), _LATEST_MS)
 
 
 def _limit(value: str) -> int:

@@ -125,8 +125,9 @@ def _lanes(lanes: list[LaneState]) -> Iterator[Metric]:
 
 
 def _webhooks(hosts: list[HostState]) -> Iterator[Metric]:
-    failing = sum(host.breaker != "closed" for host in hosts)
-    yield _gauge("darkroom_webhook_hosts_failing", "Receivers' hosts whose breaker is open.", failing)
+    failing = sum(host.breaker != "closed" and host.waiting + host.flying > 0 for host in hosts)
+    text = "Receivers' hosts whose breaker is open while webhooks wait for them."
+    yield _gauge("darkroom_webhook_hosts_failing", text, failing)
     waiting = sum(host.waiting for host in hosts)
     yield _gauge("darkroom_deliveries_waiting_for_host", "Webhooks that wait for their host to have room.", waiting)
 

@@ -71,10 +71,16 @@ class DeliveryList(BaseModel):
     data: list[Delivery]
 
 
+class Undelivered(Delivery):
+    """A delivery that reached nobody."""
+
+    tenant: str | None = Field(None, description="Whose; for operators only")
+
+
 class UndeliveredPage(BaseModel):
     """Deliveries that reached nobody, those that ended first being first."""
 
-    data: list[Delivery]
+    data: list[Undelivered]
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: that was all.")
 
 

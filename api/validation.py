@@ -32,6 +32,9 @@ _MESSAGES = {
     "too_short": "must have at least {min_length} of them",
     "too_long": "must have {max_length} entries or fewer",
     "string_pattern_mismatch": "has the wrong form",
+    "date_from_datetime_parsing": "must be a day such as 2026-11-22",
+    "date_from_datetime_inexact": "must be a day such as 2026-11-22",
+    "date_parsing": "must be a day such as 2026-11-22",
     "literal_error": "must be one of {expected}",
 }
 

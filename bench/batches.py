@@ -63,8 +63,9 @@ def _measure(fleet: Fleet, lines: int, number: int) -> dict[str, Any]:
     with httpx.Client(base_url=fleet.api_url, headers=fleet.headers, timeout=TIMEOUT_S) as client:
         bad = body[:-2] + b"!\n"
         row |= _timed(fleet, api, "refuse", lambda: _post(client, bad, expected=422))
-        if _waiting(fleet):
-            raise BenchError("a refused batch has left jobs in the line")
+        row["refused"] = [row["refuse_answer"]["code"], row["refuse_answer"]["errors"]]
+        if _waiting(fleet) or row["refused"][1][0]["loc"][:2] != ["line", lines] or len(row["refused"][1]) > 1:
+            raise BenchError("a refused batch has left jobs in the line, or its bad line is not named")
         row |= _timed(fleet, api, "accept", lambda: _post(client, body, expected=202))
         batch = str(row.pop("accept_answer")["id"])
         if _waiting(fleet) != lines:

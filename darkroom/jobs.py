@@ -147,6 +147,13 @@ class JobRequest(Strict):
             raise ValueError("must not be blank; say what to draw")
         return value
 
+    @field_validator("webhook")
+    @classmethod
+    def _tells_of_jobs(cls, value: Webhook | None) -> Webhook | None:
+        if value and value.events and set(value.events) == {"batch.completed"}:
+            raise ValueError("its events name none of a job's; batch.completed is told of a batch")
+        return value
+
     @field_validator("size")
     @classmethod
     def _normal_size(cls, value: str) -> str:

@@ -40,7 +40,7 @@ def _parse_one(text: str) -> Fault:
     kind = kind.strip()
     known = KINDS.get(kind)
     if known is None:
-        raise FaultError(f"unknown marker [[sim:{text}]]; known kinds: {', '.join(KINDS)}")
+        raise FaultError(f"unknown marker [[sim:{text}]]; docs/simulator.md has those there are")
     fields: dict[str, Any] = {}
     if equals:
         if known.primary is None:

@@ -1,18 +1,18 @@
 """`/v1/jobs/{id}/deliveries` and `/v1/deliveries`: who was told, who could not be, and telling again."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime, Field
+from pydantic import AfterValidator, Field
 from starlette.responses import Response
 
 from api import schemas
-from api.answers import DELIVERY_ID, JSONAnswer, owned_batch, owned_job
+from api.answers import DELIVERY_ID, JSONAnswer, known_tenants, owned_batch, owned_job
 from api.auth import caller_of
 from api.body import parse_body, read_body, require_json
+from api.moments import moment_ms
 from api.problems import invalid, not_found
 from api.query import refuse_unknown
 from api.services import services_of
@@ -25,20 +25,32 @@ from darkroom.store.view import iso
 from darkroom.telemetry.logs import get_logger
 
 PARAMETERS = ("status", "since", "host", "limit", "cursor", "tenant")
-LATEST_MS = 253_402_300_799_000
-"""The last second of the year 9999, the last that can be written."""
-
 _EXAMPLE = '{"since": "2026-11-25T08:00:00Z"}'
 
 router = APIRouter(tags=["deliveries"])
 log = get_logger(__name__)
 
 
+def _is_moment(text: str) -> str:
+    moment_ms(text)
+    return text
+
+
+def _is_host(text: str) -> str:
+    if not text or len(text) > 300 or set(text) & set("/?#@\\ \t\r\n"):
+        raise ValueError("must be a host alone, such as hooks.example.com or hooks.example.com:8443")
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_is_moment)]
+Host = Annotated[str, AfterValidator(_is_host)]
+
+
 class Recovery(Strict):
     """Which deliveries to send again."""
 
-    since: AwareDatetime = Field(description="Those that ended at this time or later", strict=False)
-    host: str | None = Field(None, min_length=1, max_length=300, description="Only to this host; null: to any")
+    since: Moment = Field(description="Those that ended at this time or later", examples=["2026-11-25T08:00:00Z"])
+    host: Host | None = Field(None, description="Only to this host, with or without its port; null: to any")
     statuses: list[Status] = Field(
         ["exhausted"], min_length=1, max_length=2, description="`gone` too where the receiver wants them again"
     )
@@ -80,20 +92,25 @@ async def get_batch_deliveries(request: Request, batch_id: str) -> Response:
 async def get_undelivered(
     request: Request,
     status: Annotated[Status | None, Query(description="Only these; default: exhausted and gone.")] = None,
-    since: Annotated[datetime | None, Query(description="Ended at this time or later.")] = None,
-    host: Annotated[str | None, Query(min_length=1, description="Only to this host, with or without its port.")] = None,
+    since: Annotated[Moment | None, Query(description="Ended at this time or later; UTC without a zone.")] = None,
+    host: Annotated[Host | None, Query(description="Only to this host, with or without its port.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(description="The `next_cursor` of the page before.")] = None,
     tenant: Annotated[str | None, Query(description="Operators: only this tenant's.")] = None,
 ) -> Response:
-    """List deliveries that are exhausted or gone for as long as their jobs are kept, the longest ended first."""
+    """List deliveries that are exhausted or gone for as long as their jobs are kept.
+
+    The longest ended come first; an operator's are sorted by tenant.
+    """
     refuse_unknown(request, PARAMETERS)
-    wanted = Wanted(_ms(since) if since else 0, host, (status,) if status else STATUSES)
+    wanted = Wanted(moment_ms(since) if since else 0, host, (status,) if status else STATUSES)
     tenants = await _tenants(request, tenant)
     found, following = await services_of(request).undelivered.page(
         tenants, wanted, limit=limit, cursor=_read_cursor(cursor, tenants) if cursor is not None else None
     )
-    return JSONAnswer({"data": _views(found), "next_cursor": _write_cursor(following) if following else None})
+    whose = caller_of(request).admin
+    rows = [delivery_view(one, record) | ({"tenant": record["tenant"]} if whose else {}) for one, record in found]
+    return JSONAnswer({"data": rows, "next_cursor": _write_cursor(following) if following else None})
 
 
 @router.post(
@@ -111,9 +128,11 @@ async def recover(request: Request) -> Response:
     tenants = await _tenants(request, wanted.tenant, ("body", "tenant"))
     recovered = await services_of(request).undelivered.recover(
         tenants,
-        Wanted(_ms(wanted.since), wanted.host, tuple(wanted.statuses)),
+        Wanted(moment_ms(wanted.since), wanted.host, tuple(wanted.statuses)),
     )
-    log.warning("deliveries.recovered", caller=caller_of(request).tenant, since=iso(_ms(wanted.since)), count=recovered)
+    log.warning(
+        "deliveries.recovered", caller=caller_of(request).tenant, since=iso(moment_ms(wanted.since)), count=recovered
+    )
     return JSONAnswer({"recovered": recovered}, 202)
 
 
@@ -173,17 +192,11 @@ async def _tenants(request: Request, tenant: str | None, loc: tuple[str, str] = 
         if tenant not in (None, caller.tenant):
             caller.require_admin()
         return [caller.tenant]
-    known = await read_set(services_of(request).redis, keys.TENANTS)
     if tenant is None:
-        return sorted(known)
-    if tenant not in known:
-        raise invalid([FieldError(loc, "is not a tenant that has posted a job")])
+        return sorted(await read_set(services_of(request).redis, keys.TENANTS))
+    if tenant not in await known_tenants(services_of(request)):
+        raise invalid([FieldError(loc, "is not a tenant with a key or a job")])
     return [tenant]
-
-
-def _ms(moment: datetime) -> int:
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(max(0, int(aware.timestamp() * 1000)), LATEST_MS)
 
 
 def _write_cursor(cursor: Cursor) -> str:

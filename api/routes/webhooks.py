@@ -5,7 +5,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from api import schemas
-from api.answers import JSONAnswer
+from api.answers import JSONAnswer, known_tenants
 from api.auth import caller_of
 from api.body import parse_body, read_body, require_json
 from api.problems import Problem, invalid, not_found
@@ -14,8 +14,6 @@ from api.services import services_of
 from api.validation import FieldError
 from api.webhook_urls import require_allowed
 from darkroom.jobs import Strict, Webhook
-from darkroom.store import keys
-from darkroom.store.connection import read_set
 from darkroom.store.view import iso
 from darkroom.telemetry.logs import get_logger
 
@@ -178,8 +176,7 @@ async def _tenant(request: Request) -> str:
     services = services_of(request)
     if services.settings.service.auth == "off" and named is None:
         return caller.tenant
-    known = {*services.settings.service.api_keys.values(), *await read_set(services.redis, keys.TENANTS)}
-    if named not in known:
+    if named not in await known_tenants(services):
         message = "is required with an operator's key" if named is None else "is not a tenant with a key or a job"
         raise invalid([FieldError(("query", "tenant"), message)])
     return named

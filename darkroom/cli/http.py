@@ -12,6 +12,8 @@ EXIT_REFUSED = 1
 
 TIMEOUT_S = 30.0
 NO_CONTENT = 204
+_OPTIONS = {"url": "URL", "events": "--event", "overlap_seconds": "--overlap"}
+"""The command line's names for fields of the API, where they differ by more than dashes."""
 
 
 class Api:
@@ -31,6 +33,8 @@ class Api:
         """
         import httpx
 
+        if not all(path):
+            raise refused("an id is empty", code=2)
         asked = {name: value for name, value in (query or {}).items() if value is not None}
         url = "/".join([self.url, "v1", *(quote(part, safe="") for part in path)])
         try:
@@ -44,13 +48,25 @@ class Api:
         if answer.is_success and (said is not None or answer.status_code == NO_CONTENT):
             return said
         problem = said if isinstance(said, dict) else {}
-        detail = problem.get("detail") or problem.get("title") or "no answer that this command understands"
+        detail = _as_options(problem) or problem.get("title") or "no answer that this command understands"
         raise refused(f"{detail} (HTTP {answer.status_code} from {self.url})")
 
 
 def api(url: str | None, key: str | None) -> Api:
     """Find the API: what the command line says, else the settings, else what `darkroom up` keeps here."""
-    return Api(url or default_url(), key or _operators_key())
+    return Api(default_url() if url is None else url, sendable("--key", key) if key is not None else _operators_key())
+
+
+def sendable(source: str, key: str) -> str:
+    """Give a key that a header can hold, without the blanks around it.
+
+    Raises:
+        typer.Exit: it is empty, or has signs that no header may have.
+    """
+    key = key.strip()
+    if not key or not key.isascii() or not key.isprintable():
+        raise refused(f"{source}: {'the key is empty' if not key else 'the key has signs that no key has'}", code=2)
+    return key
 
 
 def refused(message: str, *, code: int = EXIT_REFUSED) -> typer.Exit:
@@ -71,17 +87,20 @@ def default_url() -> str:
         return public
     host = setting("DARKROOM_HOST") or "127.0.0.1"
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
-    return f"http://{f'[{host}]' if ':' in host else host}:{setting('DARKROOM_PORT') or '8000'}"
+    port = setting("DARKROOM_PORT") or "8000"
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+        raise refused(f"DARKROOM_PORT: {port[:20]} is no port", code=2)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _operators_key() -> str:
     first = (setting("DARKROOM_ADMIN_KEYS") or "").split(",")[0].strip()
     if first:
-        return first.rpartition(":")[2]
+        return sendable("DARKROOM_ADMIN_KEYS", first.rpartition(":")[2])
     kept = Path(setting("DARKROOM_DATA_DIR") or ".darkroom") / "admin-key"
     try:
-        return kept.read_text().strip()
-    except OSError:
+        return sendable(str(kept), kept.read_text())
+    except (OSError, UnicodeError):
         raise refused(
             f"--key: give an operator's key, or set DARKROOM_ADMIN_KEYS (none is in {kept})", code=2
         ) from None
@@ -100,6 +119,16 @@ def _unquoted(value: str) -> str:
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         return value[1:-1]
     return value.partition(" #")[0].rstrip()
+
+
+def _as_options(problem: dict[str, Any]) -> str:
+    """Say what is wrong in the command line's words: `--tenant` for what the API calls `query.tenant`."""
+    detail = str(problem.get("detail") or "")
+    for error in problem.get("errors") or ():
+        place = [str(part) for part in error["loc"]]
+        if place[0] in ("query", "body") and len(place) > 1:
+            detail = detail.replace(".".join(place), _OPTIONS.get(place[1], f"--{place[1].replace('_', '-')}"))
+    return detail
 
 
 def _json(answer: Any) -> Any:

@@ -1,7 +1,9 @@
 """`darkroom webhooks listen`: print and verify what arrives on a port of this machine, for trying webhooks out."""
 
 import base64
+import errno
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,7 +77,10 @@ def _receiver(host: str, port: int, secrets: list[str], *, status: int, most: in
         receiver = TrialReceiver((host, port), secrets, status=status, most=most)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "no address"
-        raise refused(f"--port: {host}:{port} can't be listened on: {why}", code=2) from None
+        elsewhere = isinstance(error, UnicodeError | socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        raise refused(
+            f"{'--host' if elsewhere else '--port'}: {host}:{port} can't be listened on: {why}", code=2
+        ) from None
     thread = threading.Thread(target=receiver.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

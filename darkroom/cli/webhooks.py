@@ -41,15 +41,22 @@ def failed(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """List what reached nobody, the longest ended first (200 at most)."""
+    """List what reached nobody, the longest ended first, an operator's by tenant (200 at most)."""
     query = {"since": read_moment(since, option="--since"), "host": host, "tenant": tenant, "limit": MOST_SHOWN}
     page = api(url, key).call("GET", "deliveries", query=query)
     if as_json:
         typer.echo(json.dumps(page))
         return
-    rows = [[row["id"], row["status"], row["type"], _subject(row), _last(row), row["url"]] for row in page["data"]]
-    columns = ["delivery", "status", "type", "job or batch", "last attempt", "url"]
-    print_table(columns, rows, nothing="nothing: every webhook was delivered")
+    rows = [
+        [row["id"], row.get("tenant", "you"), row["status"], row["type"], _subject(row), _last(row), row["url"]]
+        for row in page["data"]
+    ]
+    columns = ["delivery", "tenant", "status", "type", "job or batch", "last attempt", "url"]
+    print_table(
+        columns,
+        rows,
+        nothing=f"none has ended undelivered since {query['since']}; what is still tried is not listed here",
+    )
     if page["next_cursor"]:
         typer.echo(f"… and there may be more; these are the first {MOST_SHOWN}")
 
@@ -103,6 +110,9 @@ def hosts(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
         "attempts_under_way",
         "deliveries_waiting",
     ]
+    for row in found:
+        if row["breaker"] == "open" and not row["next_probe_at"]:
+            row["next_probe_at"] = "the next webhook"
     rows = [[str(row[column] if row[column] is not None else "") for column in columns] for row in found]
     titles = [column.replace("_", " ") for column in columns]
     print_table(titles, rows, nothing="no host fails and nothing waits for one")

@@ -151,7 +151,7 @@ def _host_state(
         tenant,
         breaker,
         int(since_ms) if since_ms else None,
-        int(until_ms) if breaker == "open" else None,
+        int(until_ms) if breaker == "open" and int(waiting) else None,
         int(flying),
         int(waiting),
     )

@@ -16,6 +16,7 @@ from darkroom.store.attempts import AttemptStore, Ticket
 from darkroom.store.connection import connect
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
+from darkroom.timers import Timers
 
 T = TypeVar("T")
 LEASE_MS = 60_000
@@ -51,6 +52,14 @@ class ByHand:
             return delivery_id
 
         return self._do(step)
+
+    def sweep(self) -> None:
+        """Let the timers go off that are due, as a worker's poller does."""
+
+        async def step(redis: Redis) -> None:
+            await Timers(redis).lease_due(most=100, look_ms=LEASE_MS, message_ms=LEASE_MS, check_ms=LEASE_MS)
+
+        self._do(step)
 
     def admit(self, job_id: str) -> None:
         """Let the next job go, which must be this one."""

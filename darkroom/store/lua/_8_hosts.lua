@@ -173,7 +173,7 @@ local function may_fly(id, d)
   local host = host_of(d)
   local flying = call('SISMEMBER', k_flying(host), id) == 1
   if call('EXISTS', k_gone(d.tenant, d.url)) == 1 then
-    give_up_delivery(id, 'gone', 'not attempted: the receiver has answered 410 Gone')
+    give_up_delivery(id, 'gone', 'not attempted: this URL has answered 410 Gone; redelivering to it lifts that')
     if flying then
       call('SREM', k_flying(host), id)
       let_go(host)

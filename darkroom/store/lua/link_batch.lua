@@ -48,6 +48,7 @@ add_depth(tenant .. '|images', images)
 add_depth('*|jobs', total)
 add_depth('*|images', images)
 if call('SADD', K_TENANTS, tenant) == 1 then due_in('t:' .. tenant .. ':' .. TRIM_FIRST .. ':', TRIM_EVERY_MS) end
+call('HINCRBY', K_TOTALS, 'batches_accepted', 1)
 count_usage(tenant, 'jobs', total)
 count_usage(tenant, 'images_requested', images)
 return { 1, wake() }

@@ -168,6 +168,7 @@ async def test_counts_follow_the_jobs_and_the_last_one_ends_the_batch(store: Sto
     fields = (await read(store, batch)).fields
     assert (fields["status"], fields["spent_images"], fields["delivered_images"]) == ("completed", "4", "2")
     await finish(store, batch)
+    assert store.client.hmget(keys.TOTALS, "batches_accepted", "batches_completed") == ["1", "1"]
 
 
 async def finish(store: Store, batch: str) -> None:

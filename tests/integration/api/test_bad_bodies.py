@@ -1,5 +1,6 @@
 """What a job request may hold: every bound just inside and just outside, and nothing left behind by what is refused."""
 
+import gzip
 import json
 import socket
 from collections.abc import Iterator
@@ -48,6 +49,7 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 
 INVALID: dict[str, tuple[dict[str, Any], Loc]] = {
+    "webhook for batches alone": (body(webhook={"url": WEBHOOK, "events": ["batch.completed"]}), ["body", "webhook"]),
     "no prompt": ({}, ["body", "prompt"]),
     "empty prompt": ({"prompt": ""}, ["body", "prompt"]),
     "blank prompt": ({"prompt": " \n\t"}, ["body", "prompt"]),
@@ -215,6 +217,13 @@ def test_a_body_that_does_not_say_it_is_json_is_refused(
     headers = {"Content-Type": content_type} if content_type else {}
     answer = acme.post("/v1/jobs", content=b'{"prompt": "a fox"}', headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+
+def test_a_compressed_body_is_refused_by_that_name(acme: httpx.Client, nothing_enqueued: None) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = acme.post("/v1/jobs", content=gzip.compress(b'{"prompt": "a fox"}'), headers=headers)
+    assert answer.status_code == 415
+    assert "Content-Encoding" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=UTF-8", "Application/JSON", "application/a+json"])

@@ -74,7 +74,7 @@ def test_a_setting_of_the_env_file_counts(lane: Lane, tmp_path: Path, api: Runni
         (["list"], {"DARKROOM_ADMIN_KEYS": ""}, 2, "--key"),
         (["limits", "--images-per-minute", "0"], {}, 2, "--images-per-minute: give a whole number"),
         (["limits", "--max-concurrency", "many"], {}, 2, "--max-concurrency: give a whole number"),
-        (["limits", "--max-concurrency", "9999999"], {}, 1, "max_concurrency"),
+        (["limits", "--max-concurrency", "9999999"], {}, 1, "--max-concurrency: must be 1000000 or less"),
     ],
 )
 def test_what_goes_wrong_is_said_in_one_line(

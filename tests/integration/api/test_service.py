@@ -28,6 +28,15 @@ def test_nothing_is_told_without_a_key(api: RunningApi, path: str, header: str |
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert answer.headers["www-authenticate"].startswith("Bearer")
     assert "wrong" not in answer.text
+    known_way = header in ("Bearer wrong", "Bearer é")
+    assert (answer.json()["detail"] == "the API key is not known") is known_way
+
+
+@pytest.mark.parametrize("day", ["abc", "2026-11", "1795690337"])
+def test_a_day_of_usage_that_is_none_is_refused_with_an_example(acme: httpx.Client, day: str) -> None:
+    answer = acme.get(f"/v1/usage?from={day}")
+    assert answer.status_code == 422
+    assert "2026-11-22" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("path", OPEN)

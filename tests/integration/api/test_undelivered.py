@@ -1,10 +1,13 @@
 """What reached nobody is listed, counted, and sent again by its owner or an operator; failing hosts show themselves."""
 
+import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
 
+from darkroom.store import keys
 from tests.support.by_hand import ByHand
 
 BAD = "https://bad.example/hook"
@@ -92,7 +95,9 @@ def test_recovery_sends_a_tenants_own_again(
     [
         ({}, 422, "since"),
         ({"since": "soon"}, 422, "since"),
-        ({"since": "2026-11-25T08:00:00"}, 422, "since"),
+        ({"since": 1795690337}, 422, "since"),
+        ({"since": "1795690337"}, 422, "since"),
+        ({"since": "2026-11-25T08:00:00Z", "host": "https://x.example/"}, 422, "host"),
         ({"since": "2026-11-25T08:00:00Z", "statuses": ["delivered"]}, 422, "statuses"),
         ({"since": "2026-11-25T08:00:00Z", "statuses": []}, 422, "statuses"),
         ({"since": "2026-11-25T08:00:00Z", "hosts": "x"}, 422, "hosts"),
@@ -112,14 +117,27 @@ def test_another_tenants_is_not_a_tenants_to_see_or_send(acme: httpx.Client, umb
     assert umbra.get("/v1/deliveries?tenant=umbra").status_code == 200
 
 
-def test_operators_see_hosts_that_fail(acme: httpx.Client, operator: httpx.Client, by_hand: ByHand) -> None:
-    for _ in range(5):
+def test_operators_see_hosts_that_fail(
+    acme: httpx.Client, operator: httpx.Client, by_hand: ByHand, redis_client: Any
+) -> None:
+    def told() -> str:
         job_id = acme.post("/v1/jobs", json={"prompt": "x", "webhook": {"url": BAD}}).json()["id"]
         acme.post(f"/v1/jobs/{job_id}/cancel")
+        return str(job_id)
+
+    for _ in range(5):
+        job_id = told()
         by_hand.end_delivery(job_id, "exhausted", heard="failed")
     (host,) = operator.get("/v1/webhooks/hosts").json()["data"]
     assert (host["host"], host["breaker"], host["attempts_under_way"]) == ("bad.example", "open", 0)
     assert host["failing_since"]
+    assert host["next_probe_at"] is None
+    assert "darkroom_webhook_hosts_failing 0.0" in acme.get("/metrics").text
+    redis_client.hset(keys.host("bad.example acme"), "until_ms", int(time.time() * 1000) + 3_600_000)
+    told()
+    by_hand.sweep()
+    (host,) = operator.get("/v1/webhooks/hosts").json()["data"]
+    assert host["deliveries_waiting"] == 1
     assert host["next_probe_at"]
     assert acme.get("/v1/webhooks/hosts").status_code == 403
     assert "darkroom_webhook_hosts_failing 1.0" in acme.get("/metrics").text

@@ -133,7 +133,10 @@ def test_410_stops_that_url_until_its_owner_wants_it_again(make_fleet: MakeFleet
     (first,) = end(fleet, fleet.receiver.url)
     ended(fleet, first, "gone")
     (second,) = end(fleet, fleet.receiver.url)
-    assert ended(fleet, second, "gone")["attempts"][0]["error"] == "not attempted: the receiver has answered 410 Gone"
+    assert (
+        ended(fleet, second, "gone")["attempts"][0]["error"]
+        == "not attempted: this URL has answered 410 Gone; redelivering to it lifts that"
+    )
     assert fleet.receiver.of_job(second) == []
     (elsewhere,) = end(fleet, other.url)
     ended(fleet, elsewhere, "delivered")
