@@ -4,7 +4,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import typer
 
@@ -13,7 +13,6 @@ from darkroom.cli.batch_lines import KIND_OF_SUFFIX, BadFileError, Kind, Prepare
 from darkroom.cli.batch_state import Memory
 from darkroom.cli.batch_upload import Upload, found_or_posted
 from darkroom.cli.connection import AsJson, Key, Url, one_line_errors, patient_client, service_url
-from darkroom.cli.downloads import only_here
 from darkroom.cli.exits import ExitCode
 from darkroom.cli.http import refused
 from darkroom.cli.reading import read_pairs, read_seconds
@@ -85,8 +84,8 @@ def batch(
         "on_invalid": on_invalid,
     }
     wanted = Wanted(download, timeout, as_json)
-    with tempfile.TemporaryDirectory(prefix="darkroom-") as scratch, one_line_errors(), only_here(download):
-        prepared = _prepare(file, kind, Path(scratch), {n: v for n, v in defaults.items() if v is not None}, on_invalid)
+    with one_line_errors(), tempfile.TemporaryFile(prefix="darkroom-") as scratch:
+        prepared = _prepare(file, kind, scratch, {n: v for n, v in defaults.items() if v is not None}, on_invalid)
         upload = Upload(
             "stdin" if file == STDIN else file,
             prepared,
@@ -105,35 +104,37 @@ def batch(
                 return await watch_batch(client, posted, wanted, line_numbers=prepared.numbers)
 
         try:
-            code = run(post_and_follow, goes_on="the batch", of_file=upload.name)
+            code = run(post_and_follow, goes_on="the batch", of_file=upload.name, directory=download)
         except typer.Exit as ended:
             if ended.exit_code in (ExitCode.INTERRUPTED, ExitCode.TIMEOUT):
-                typer.echo(f"{upload.name}: run the same command again to go on", err=True)
+                without = " without --again" if again else ""  # which would be one more batch
+                typer.echo(f"{upload.name}: run the same command again{without} to go on", err=True)
             raise
     raise typer.Exit(code)
 
 
-def _prepare(file: str, kind: Kind | None, scratch: Path, defaults: dict[str, Any], on_invalid: OnInvalid) -> Prepared:
+def _prepare(
+    file: str, kind: Kind | None, scratch: BinaryIO, defaults: dict[str, Any], on_invalid: OnInvalid
+) -> Prepared:
     """Read the file.
 
     Raises:
         typer.Exit: it can't be sent, and lines have said why.
     """
-    name, into, skip = "stdin" if file == STDIN else file, scratch / "batch.jsonl", on_invalid == "skip"
+    name, skip = "stdin" if file == STDIN else file, on_invalid == "skip"
     found = kind or (Kind.JSONL if file == STDIN else KIND_OF_SUFFIX.get(Path(file).suffix.lower()))
     if found is None:
         raise refused(f"{file}: ends in none of {', '.join(KIND_OF_SUFFIX)}; say --format", code=ExitCode.USAGE)
     try:
-        if file == STDIN:
-            return prepare(sys.stdin.buffer, into, name=name, kind=found, defaults=defaults, skip_invalid=skip)
-        with Path(file).open("rb") as source:
-            return prepare(source, into, name=name, kind=found, defaults=defaults, skip_invalid=skip)
+        with sys.stdin.buffer if file == STDIN else Path(file).open("rb") as source:
+            return prepare(source, scratch, name=name, kind=found, defaults=defaults, skip_invalid=skip)
     except BadFileError as error:
         for problem in error.problems:
             refused(problem)
         raise typer.Exit(ExitCode.USAGE) from None
     except OSError as error:
-        raise refused(f"{error.filename or file}: {error.strerror}", code=ExitCode.USAGE) from None
+        where = error.filename or f"{name}, or its copy in {tempfile.gettempdir()}"
+        raise refused(f"{where}: {error.strerror}", code=ExitCode.USAGE) from None
 
 
 def _state_paths(file: str, download: Path | None) -> list[Path]:

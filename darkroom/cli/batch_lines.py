@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from darkroom.cli.batch_tables import rows_of_csv
@@ -51,15 +50,22 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is ready to be sent: `path` holds it, `numbers` the lines that are jobs, `sha256` is the content's."""
+    """What is ready to be sent: the lines that are jobs by their numbers, and the SHA-256 of the content.
 
-    path: Path
+    It gives its lines, blank ones included, each time that it is gone through; `file` holds them and stays open.
+    """
+
+    file: BinaryIO
     numbers: list[int]
     sha256: str
 
+    def __iter__(self) -> Iterator[bytes]:
+        self.file.seek(0)
+        yield from self.file
+
 
 def prepare(
-    source: BinaryIO, into: Path, *, name: str, kind: Kind, defaults: Mapping[str, Any], skip_invalid: bool = False
+    source: BinaryIO, into: BinaryIO, *, name: str, kind: Kind, defaults: Mapping[str, Any], skip_invalid: bool = False
 ) -> Prepared:
     """Write the lines of `source` to the file `into` as they are sent; `defaults` are for lines without these fields.
 
@@ -68,26 +74,33 @@ def prepare(
     Raises:
         BadFileError: lines are bad, there is none, or there are too many.
     """
-    digest, numbers, problems, size = hashlib.sha256(), [], list[str](), 0
-    with into.open("wb") as sent:
-        at = 0
-        for line in _READERS[kind](_bounded(source, name), name, defaults):
-            if line.problem is not None and not skip_invalid:
-                problems.append(f"{name}, line {line.number}: {line.problem}")
-            text = b"\n" * (line.number - 1 - at) + line.body + b"\n"
-            at = line.number
+    digest, numbers, problems = hashlib.sha256(), list[int](), list[str]()
+    jobs = bad = size = at = 0
+    for line in _READERS[kind](_bounded(source, name), name, defaults):
+        jobs += 1
+        if jobs <= MOST_JOBS:
             numbers.append(line.number)
-            size += len(text)
-            digest.update(text)
-            sent.write(text)
+        if line.problem is not None and not skip_invalid:
+            bad += 1
+            if bad <= MOST_PROBLEMS:
+                problems.append(f"{name}, line {line.number}: {line.problem}")
+        text = b"\n" * (line.number - 1 - at) + line.body + b"\n"
+        at = line.number
+        size += len(text)
+        digest.update(text)
+        if size <= MOST_BYTES:
+            into.write(text)
+    if bad > len(problems):
+        problems.append(f"… and {bad - len(problems):,} more bad lines")
     if problems:
-        raise BadFileError(_first(problems))
-    if not numbers:
+        raise BadFileError(problems)
+    if not jobs:
         raise BadFileError([f"{name}: has no jobs"])
-    if len(numbers) > MOST_JOBS:
-        raise BadFileError([f"{name}: has {len(numbers):,} jobs; a batch takes {MOST_JOBS:,} at most: split it"])
+    if jobs > MOST_JOBS:
+        raise BadFileError([f"{name}: has {jobs:,} jobs; a batch takes {MOST_JOBS:,} at most: split it"])
     if size > MOST_BYTES:
         raise BadFileError([_too_big(name)])
+    into.flush()
     return Prepared(into, numbers, digest.hexdigest())
 
 
@@ -128,8 +141,10 @@ def _jsonl(lines: Iterable[bytes], name: str, defaults: Mapping[str, Any]) -> It
 
 def _txt(lines: Iterable[bytes], name: str, defaults: Mapping[str, Any]) -> Iterator[Line]:
     for number, text in enumerate(_decoded(lines, name), 1):
-        if text.strip():
-            yield Line(number, encoded({**defaults, "prompt": text.strip()}))
+        prompt = text.strip()
+        if prompt:
+            problem = "holds a CR in its middle; lines must end in LF or CRLF" if "\r" in prompt else None
+            yield Line(number, encoded({**defaults, "prompt": prompt}), problem)
 
 
 def _csv(lines: Iterable[bytes], name: str, defaults: Mapping[str, Any]) -> Iterator[Line]:
@@ -154,11 +169,6 @@ def encoded(job: Mapping[str, Any]) -> bytes:
         return json.dumps(job, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:  # half of a surrogate pair: for the service to refuse
         return json.dumps(job, separators=(",", ":")).encode()
-
-
-def _first(problems: list[str]) -> list[str]:
-    rest = len(problems) - MOST_PROBLEMS
-    return problems if rest <= 0 else [*problems[:MOST_PROBLEMS], f"… and {rest:,} more bad lines"]
 
 
 _READERS: dict[Kind, Callable[[Iterable[bytes], str, Mapping[str, Any]], Iterator[Line]]] = {

@@ -1,12 +1,13 @@
 """Which batch a file has become, so that running the same command again continues and pays for nothing twice.
 
 The Idempotency-Key is made of what is sent and how: the service itself answers a repeated upload with the first batch.
-It remembers keys for a day; a small file beside the downloads (or beside the batch's file) remembers for ever. It is
-written before anything is sent: an upload whose answer was lost is repeated under the same key, and refused once
-that could pay twice.
+It remembers keys for a day; small files beside the downloads and beside the batch's file remember for ever, so that the
+one may be moved without the other. They are written before anything is sent: an upload whose answer was lost is
+repeated under the same key, and refused once that could pay twice.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -67,7 +68,10 @@ def accepted(sent: Sent, batch_id: str) -> Sent:
 
 
 class Memory:
-    """Looks in several files and writes to the first of them; with none it remembers nothing."""
+    """Looks in several files and writes to all of them; with none it remembers nothing.
+
+    The first one must be writable; where a later one is not (a folder that is read only), the first has to do.
+    """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -80,7 +84,7 @@ class Memory:
         """
         name = _name(url, key)
         found = [Sent(**known[name]) for path in self._paths if name in (known := _read(path))]
-        return max(found, key=lambda sent: sent.sent_at, default=None)
+        return max(found, key=lambda sent: (sent.sent_at, sent.batch_id is not None), default=None)
 
     def keep(self, url: str, key: str, sent: Sent | None) -> None:
         """Remember an upload, or (None) that there is none, on the disk when this returns.
@@ -89,10 +93,14 @@ class Memory:
             OSError: it can't be written.
             UnreadableStateError: the file is there and can't be read.
         """
-        if self._paths:
-            path, name = self._paths[0], _name(url, key)
+        name = _name(url, key)
+        for number, path in enumerate(self._paths):
             others = {kept: upload for kept, upload in _read(path).items() if kept != name}
-            _write(path, others if sent is None else {**others, name: asdict(sent)})
+            try:
+                _write(path, others if sent is None else {**others, name: asdict(sent)})
+            except OSError as error:
+                if number == 0 or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    raise
 
 
 def beside_file(file: Path) -> Path:
@@ -125,6 +133,9 @@ def _are_uploads(kept: Any) -> bool:
 
 
 def _write(path: Path, uploads: Mapping[str, Any]) -> None:
+    if not uploads:
+        path.unlink(missing_ok=True)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     try:

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from darkroom.batches import Batch
     from darkroom.client import AsyncClient
 
-UNKNOWN_FROM = 500
-"""HTTP statuses from here on leave open what has become of an upload."""
-
-IN_PROGRESS = "idempotency_in_progress"
+GONE = "idempotency_result_gone"
+_NO_BATCH = (400, 413, 415, 422, 429)
+"""HTTP statuses by which the service says that this upload is no batch, and that no earlier one under its key was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +73,13 @@ async def _posted(client: "AsyncClient", upload: Upload, sent: Sent, *, before: 
     memory, key = upload.memory, upload.key
     memory.keep(sent.url, key, sent)
     try:
-        batch = await client.submit_batch(upload.prepared.path, **upload.options, idempotency_key=sent.idempotency_key)
+        batch = await client.submit_batch(upload.prepared, **upload.options, idempotency_key=sent.idempotency_key)
     except ApiError as error:
-        if error.status < UNKNOWN_FROM and error.code != IN_PROGRESS:  # refused: it is no batch
+        if error.code == GONE:
+            raise refused(
+                f"{upload.name} was a batch whose time is over; --again posts it anew, which costs again"
+            ) from None
+        if error.status in _NO_BATCH and not error.code.startswith(("http_", "idempotency_")):
             memory.keep(sent.url, key, None if before == sent else before)
         raise
     memory.keep(sent.url, key, batch_state.accepted(sent, batch.id))

@@ -9,6 +9,7 @@ import typer
 from darkroom.cli import jobs
 from darkroom.cli.connection import AsJson, Key, Url, callers_api, one_line_errors, open_client
 from darkroom.cli.jobs import pages
+from darkroom.cli.reading import read_batch_id
 from darkroom.cli.show import batch_line, duration, moment, usd
 from darkroom.cli.tables import print_table
 
@@ -20,7 +21,7 @@ batches = typer.Typer(
     no_args_is_help=True,
 )
 
-BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="The batch's id: batch_….")]
+BatchId = Annotated[str, typer.Argument(metavar="BATCH", callback=read_batch_id, help="The batch's id: batch_….")]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -4,11 +4,12 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
 from darkroom.cli.exits import ExitCode
-from darkroom.cli.http import Api, default_url, refused, setting
+from darkroom.cli.http import Api, default_url, refused, sendable, setting
 from darkroom.errors import ConfigurationError, DarkroomError
 
 if TYPE_CHECKING:
@@ -40,10 +41,20 @@ def service_url(url: str | None) -> str:
     Raises:
         typer.Exit: it is no address.
     """
-    found = (url or setting("DARKROOM_URL") or default_url()).rstrip("/")
-    scheme, separator, rest = found.partition("://")
-    if scheme not in ("http", "https") or not separator or not rest.partition("/")[0]:
-        raise refused(f"--url: {found} is no address such as http://127.0.0.1:8000", code=ExitCode.USAGE)
+    name, found = "--url", url
+    if found is None:
+        own = setting("DARKROOM_URL")
+        name, found = ("DARKROOM_URL", own) if own else ("DARKROOM_PUBLIC_URL", default_url())
+    found = found.rstrip("/")
+    try:
+        parts = urlsplit(found)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_address = False
+    if not is_address or not found.isprintable() or " " in found:
+        raise refused(f"{name}: {found!r} is no address such as http://127.0.0.1:8000", code=ExitCode.USAGE)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise refused(f"{name}: must hold no user name, password or query; the key is --key", code=ExitCode.USAGE)
     return found
 
 
@@ -53,13 +64,18 @@ def callers_key(key: str | None) -> str:
     Raises:
         typer.Exit: there is none.
     """
-    found = key or setting("DARKROOM_API_KEY") or _first_of_the_services()
-    if found:
-        return found
+    if key is not None:
+        return _visible("--key", key)
+    for name, found in (
+        ("DARKROOM_API_KEY", setting("DARKROOM_API_KEY")),
+        ("DARKROOM_API_KEYS", _first_of_the_services()),
+    ):
+        if found:
+            return _visible(name, found)
     kept = kept_key_path("api-key")
     with contextlib.suppress(OSError, UnicodeError):
         if found := kept.read_text().strip():
-            return found
+            return _visible(str(kept), found)
     if setting("DARKROOM_AUTH") == "off":
         return "none-is-asked-for"
     raise refused(f"--key: give your API key, or set DARKROOM_API_KEY (none is in {kept})", code=ExitCode.USAGE)
@@ -76,12 +92,12 @@ def _first_of_the_services() -> str:
 
 def callers_api(url: str | None, key: str | None) -> Api:
     """Give the API as the caller sees it, for commands that make a call or two."""
-    return Api(service_url(url), _sendable(callers_key(key)))
+    return Api(service_url(url), callers_key(key))
 
 
 def open_client(url: str | None, key: str | None) -> "Client":
     """Open a client of the service; the caller closes it."""
-    address, secret = service_url(url), _sendable(callers_key(key))
+    address, secret = service_url(url), callers_key(key)
     from darkroom.client import Client
 
     return Client(address, secret)
@@ -96,7 +112,7 @@ async def patient_client(url: str | None, key: str | None) -> AsyncIterator["Asy
     Raises:
         DarkroomError: it does not answer, or says no.
     """
-    address, secret = service_url(url), _sendable(callers_key(key))
+    address, secret = service_url(url), callers_key(key)
     from darkroom.client import AsyncClient
 
     async with AsyncClient(address, secret, retries=1) as first:
@@ -105,9 +121,10 @@ async def patient_client(url: str | None, key: str | None) -> AsyncIterator["Asy
         yield client
 
 
-def _sendable(key: str) -> str:
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise refused("--key: an API key is visible ASCII, without blanks", code=ExitCode.USAGE)
+def _visible(source: str, key: str) -> str:
+    key = sendable(source, key)
+    if " " in key:
+        raise refused(f"{source}: the key has blanks, which no key has", code=ExitCode.USAGE)
     return key
 
 
@@ -121,7 +138,7 @@ def one_line_errors(*, of_file: str = "") -> Iterator[None]:
 
     try:
         yield
-    except TimeoutError:  # asked for: the caller knows what goes on
+    except (TimeoutError, BrokenPipeError):  # the caller knows what goes on; who reads stdout has enough
         raise
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
@@ -134,16 +151,31 @@ def one_line_errors(*, of_file: str = "") -> Iterator[None]:
         raise refused(str(error), code=ExitCode.USAGE) from None
     except DarkroomError as error:
         raise refused(str(error)) from None
+    except UnicodeEncodeError:  # bytes of the command line that are no text
+        raise refused("the command line is not UTF-8", code=ExitCode.USAGE) from None
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
         raise refused(f"{named}{error.strerror or error}") from None
+
+
+def _option(loc: list[Any]) -> str:
+    """Name a field of a job or of a batch as it is typed here."""
+    name, *rest = [str(part) for part in loc if part not in ("body", "query")] or ["request"]
+    if name in ("prompt", "request"):
+        return name
+    if name.startswith("webhook"):
+        return "--webhook-event" if "events" in (name.removeprefix("webhook_"), *rest) else "--webhook"
+    if name.startswith("metadata"):
+        return f"--metadata {'.'.join([name, *rest]).removeprefix('metadata.')}"
+    return f"--{name.replace('_', '-')}"
 
 
 def _tell(error: "ApiError", of_file: str) -> None:
     problems: list[Any] = list(error.errors)
     of_lines = [problem for problem in problems if problem["loc"][:1] == ["line"]]
     if not (of_file and of_lines):
-        refused(f"{error.detail} (HTTP {error.status}, {error.code})")
+        wrong = "; ".join(f"{_option(problem['loc'])}: {problem['msg']}" for problem in problems)
+        refused(f"{wrong or error.detail} (HTTP {error.status}, {error.code})")
         return
     for problem in of_lines:
         _, line, *field = problem["loc"]

@@ -23,8 +23,10 @@ class DirectoryTakenError(DarkroomError):
 
 
 @contextmanager
-def only_here(directory: Path | None) -> Iterator[None]:
+def only_here(directory: Path | None, *, shared: bool = False) -> Iterator[None]:
     """Be the only one in a directory, which is made, for the time of a block; the kernel lets go of what was killed.
+
+    With `shared`, others who share it may be there too.
 
     Raises:
         DirectoryTakenError: somebody else is in it.
@@ -36,21 +38,34 @@ def only_here(directory: Path | None) -> Iterator[None]:
     directory.mkdir(parents=True, exist_ok=True)
     held = os.open(directory, os.O_RDONLY)
     try:
-        _lock(held, directory)
+        _lock(held, directory, shared=shared)
         yield
     finally:
         os.close(held)
 
 
-def _lock(held: int, directory: Path) -> None:
+def _lock(held: int, directory: Path, *, shared: bool) -> None:
     try:
         import fcntl  # not on Windows
 
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(held, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         raise DirectoryTakenError(f"{directory}: another command fetches images into it") from None
     except (ImportError, OSError):  # a file system without locks: nothing is promised there
         return
+
+
+async def fetch_alone(client: "AsyncClient", job: "Job", directory: Path) -> list[Path]:
+    """Fetch one job's images, as the only one in the job's own directory.
+
+    Raises:
+        DirectoryTakenError: somebody else is in it.
+        DarkroomError: an image can't be fetched.
+        OSError: the directory can't be written to.
+    """
+    with only_here(directory / job.id):
+        _sweep(directory / job.id)
+        return await client.download(job, directory)
 
 
 class Downloads:
@@ -70,7 +85,7 @@ class Downloads:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._added: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._broken: OSError | None = None
+        self._broken: Exception | None = None
 
     async def __aenter__(self) -> "Downloads":
         return self
@@ -114,7 +129,9 @@ class Downloads:
             self.size_bytes += sum(path.stat().st_size for path in paths)
         except DarkroomError as error:
             self.failed[job.id] = str(error)
-        except OSError as error:
+        except OSError as error:  # a full disk, as a rule; told by whoever adds or finishes, as the next
+            self._broken = OSError(error.errno, error.strerror, str(self.directory / job.id))
+        except Exception as error:
             self._broken = error
         finally:
             self._slots.release()

@@ -43,7 +43,6 @@ class BatchFollower:
         self._line_numbers = line_numbers
         self._read_before = 0  # how many of these lines, from the first on, have been read
         self._ends: dict[int, tuple[str, str]] = {}  # by line: status and error code
-        self._over = asyncio.Event()
 
     async def follow(self) -> "Batch":
         """Return the batch once it is over and everything that was wanted of it is here.
@@ -63,7 +62,6 @@ class BatchFollower:
         while True:
             self._on_look(self.batch)
             if self.batch.finished_at is not None:
-                self._over.set()
                 return
             await asyncio.sleep(LOOK_S)
             self.batch = await self._client.batch(self.batch.id)

@@ -12,7 +12,14 @@ EXIT_REFUSED = 1
 
 TIMEOUT_S = 30.0
 NO_CONTENT = 204
-_OPTIONS = {"url": "URL", "events": "--event", "overlap_seconds": "--overlap"}
+_OPTIONS = {
+    "url": "URL",
+    "events": "--event",
+    "overlap_seconds": "--overlap",
+    "batch_id": "--batch",
+    "created_after": "--since",
+    "created_before": "--before",
+}
 """The command line's names for fields of the API, where they differ by more than dashes."""
 
 

@@ -8,6 +8,7 @@ from darkroom.cli.exits import ExitCode
 from darkroom.cli.http import refused
 
 _AGO = re.compile(r"(\d{1,6})([smhd])")
+_ID = re.compile(r"(job|batch)_[0-9A-Za-z]+")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -67,8 +68,17 @@ def is_batch(given: str) -> bool:
     Raises:
         typer.Exit: it is neither.
     """
-    if given.startswith("batch_"):
-        return True
-    if given.startswith("job_"):
-        return False
-    raise refused(f"{given[:80]!r} is no id of a job (job_…) or a batch (batch_…)", code=ExitCode.USAGE)
+    if not _ID.fullmatch(given):
+        raise refused(f"{given[:80]!r} is no id of a job (job_…) or a batch (batch_…)", code=ExitCode.USAGE)
+    return given.startswith("batch_")
+
+
+def read_batch_id(given: str) -> str:
+    """Give what is a batch's id.
+
+    Raises:
+        typer.Exit: it is none.
+    """
+    if not given.startswith("batch_") or not _ID.fullmatch(given):
+        raise refused(f"{given[:80]!r} is no id of a batch (batch_…)", code=ExitCode.USAGE)
+    return given

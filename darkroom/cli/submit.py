@@ -1,8 +1,11 @@
 """`darkroom submit`: post one job, and with --watch or --download follow it to its end."""
 
 import json
+import re
 import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +19,10 @@ from darkroom.cli.watch import Download, Timeout, Wanted, run, watch_job
 from darkroom.jobs import Priority
 
 STDIN = "-"
+UNKNOWN_FROM = 500
+"""HTTP statuses from here on leave open whether a job was accepted."""
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 EXAMPLES = """Examples: darkroom submit "A fox finds a lantern, a comic strip in four panels" --max-images 4 --watch
 
 cat prompt.txt | darkroom submit - --download shots"""
@@ -72,16 +79,17 @@ def submit(
         "priority": priority,
         "expires_in": read_seconds(expires_in, option="--expires-in"),
         "custom_id": custom_id,
-        "idempotency_key": idempotency_key or f"cli-{secrets.token_hex(16)}",
+        "idempotency_key": _visible_key(idempotency_key) or f"cli-{secrets.token_hex(16)}",
     }
     what = _prompt(text, prompt)
     follows = watch or download is not None
-    posted: list[str] = []
+    posting = _Posting(fields["idempotency_key"])
 
     async def post() -> int:
         async with patient_client(url, key) as client:
-            job = await client.submit(what, **fields)
-            posted.append(job.id)
+            with posting.noted():
+                job = await client.submit(what, **fields)
+                posting.job_id = job.id
             if follows:
                 return await watch_job(client, job.id, Wanted(download, timeout, as_json))
         said = job.model_dump(mode="json")
@@ -89,9 +97,9 @@ def submit(
         return ExitCode.OK
 
     try:
-        code = run(post, goes_on="the job")
-    except typer.Exit as ended:
-        _say_what_is_left(posted, fields["idempotency_key"], ExitCode(ended.exit_code))
+        code = run(post, goes_on="the job", directory=download, shared=True)
+    except typer.Exit:
+        posting.say_what_is_left()
         raise
     raise typer.Exit(code)
 
@@ -111,19 +119,48 @@ def _prompt(text: str | None, prompt: str | None) -> str:
     if (text is None) == (prompt is None):
         raise refused("give one prompt: as an argument, with --prompt, or - for stdin", code=ExitCode.USAGE)
     given = text if text is not None else prompt or ""
-    if given != STDIN:
-        return given
     try:
-        return sys.stdin.buffer.read().decode().strip()
-    except UnicodeDecodeError:
-        raise refused("stdin: is not UTF-8", code=ExitCode.USAGE) from None
+        return given.encode().decode() if given != STDIN else sys.stdin.buffer.read().decode("utf-8-sig").strip()
+    except UnicodeError:
+        raise refused(f"{'stdin' if given == STDIN else 'prompt'}: is not UTF-8", code=ExitCode.USAGE) from None
 
 
-def _say_what_is_left(posted: list[str], idempotency_key: str, code: ExitCode) -> None:
-    if posted:
-        typer.echo(f"see it again: darkroom watch {posted[0]}", err=True)
-    elif code == ExitCode.INTERRUPTED:
-        typer.echo(
-            f"whether it was accepted is not known; the same with --idempotency-key {idempotency_key} finds out",
-            err=True,
-        )
+def _visible_key(given: str | None) -> str | None:
+    if given is not None and not _KEY.fullmatch(given):
+        raise refused("--idempotency-key: must be 1 to 255 visible ASCII characters", code=ExitCode.USAGE)
+    return given
+
+
+class _Posting:
+    """What is known of a job that is being posted."""
+
+    def __init__(self, idempotency_key: str) -> None:
+        self.job_id: str | None = None
+        self._key = idempotency_key
+        self._is_open = False
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note what an end of the block leaves unknown: everything but an answer and a refusal does."""
+        from darkroom.client import ApiError, ConnectionFailed
+
+        self._is_open = True
+        try:
+            yield
+        except ApiError as error:
+            self._is_open = error.status >= UNKNOWN_FROM
+            raise
+        except ConnectionFailed as error:
+            self._is_open = error.connected
+            raise
+        self._is_open = False
+
+    def say_what_is_left(self) -> None:
+        """Say how to go on after the command has ended before the job."""
+        if self.job_id is not None:
+            typer.echo(f"see it again: darkroom watch {self.job_id}", err=True)
+        elif self._is_open:
+            typer.echo(
+                f"whether it was accepted is not known; the same with --idempotency-key {self._key} finds out",
+                err=True,
+            )

@@ -66,17 +66,28 @@ def watch(
                 return await watch_batch(client, await client.batch(given), wanted)
             return await watch_job(client, given, wanted, each_change=as_json)
 
-    raise typer.Exit(run(follow, goes_on=given))
+    raise typer.Exit(run(follow, goes_on=given, directory=download, shared=not batch))
 
 
-def run(follow: Callable[[], Any], *, goes_on: str, of_file: str = "") -> int:
+def run(
+    follow: Callable[[], Any],
+    *,
+    goes_on: str,
+    of_file: str = "",
+    directory: Path | None = None,
+    shared: bool = False,
+) -> int:
     """Run a loop until it gives the exit code; Ctrl-C and a time that is over end it, and the work itself goes on.
+
+    Meanwhile `directory`, if there is one, is this command's alone, or with `shared` that of others who share it.
 
     Raises:
         typer.Exit: it went wrong, and a line has said why.
     """
+    from darkroom.cli.downloads import only_here
+
     try:
-        with one_line_errors(of_file=of_file):
+        with one_line_errors(of_file=of_file), only_here(directory, shared=shared):
             code: int = asyncio.run(follow())
     except TimeoutError:
         raise refused(f"not over in time; {goes_on} goes on", code=ExitCode.TIMEOUT) from None
@@ -123,9 +134,11 @@ async def watch_batch(
 
 
 async def _fetched(client: "AsyncClient", job: "Job", directory: Path | None) -> list[Path] | None:
+    from darkroom.cli.downloads import fetch_alone
+
     if directory is None or job.status != "completed":
         return None
-    return await client.download(job, directory)
+    return await fetch_alone(client, job, directory)
 
 
 def _change(change: Any) -> dict[str, Any]:

@@ -63,8 +63,10 @@ class Part:
 
     def close(self) -> None:
         """Leave nothing of it, unless it was finished."""
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        try:
+            self._file.close()  # a full disk says so here once more
+        finally:
+            self._temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """`darkroom batch` stopped and killed while it sends and fetches, and run again: one batch, every image once."""
 
 import json
+import re
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.integration.cli.conftest import Ledger, Release, Shell
+from tests.support.launched import Launched
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(240)
@@ -105,9 +108,52 @@ def test_a_second_command_in_the_same_directory_is_refused(shell: Shell, slow_pr
     shell.write("slow.txt", f"{slow_prompt}\n")
     program = shell.start("batch", "slow.txt", "--download", "shots")
     wait_until(lambda: "0 of 1 job" in program.output, 60, what="the batch to be followed")
-    refused = shell("batch", "slow.txt", "--download", "shots")
-    assert (refused.returncode, refused.stderr) == (1, "darkroom: shots: another command fetches images into it\n")
-    program.stop(signal.SIGKILL)
     found = next(word.rstrip(":") for word in program.output.split() if word.startswith("batch_"))
+    for second in (["batch", "slow.txt"], ["watch", found], ["submit", "a fox"]):
+        refused = shell(*second, "--download", "shots")
+        assert (refused.returncode, refused.stderr) == (1, "darkroom: shots: another command fetches images into it\n")
+    program.stop(signal.SIGKILL)
     assert shell("batch", "slow.txt", "--download", "shots", "--timeout", "0.5").returncode == 4
     assert shell("cancel", found).returncode == 0
+
+
+def test_single_jobs_may_be_fetched_into_one_directory_at_once(
+    shell: Shell, held_prompt: str, release: Release
+) -> None:
+    arguments = ["submit", held_prompt, "--download", "shots"]
+    programs = [shell.start(*arguments) for _ in range(2)]
+    for program in programs:
+        wait_until(lambda program=program: "generating" in program.output, 60, what="both to be followed")
+    assert release(held_prompt) == 2
+    for program in programs:
+        assert program.wait() == 0, program.output
+    assert len(shell.images("shots")) == 2
+
+
+def test_a_full_disk_is_said_in_one_line_and_the_same_command_goes_on(
+    shell: Shell, prompt: str, ledger: Ledger
+) -> None:
+    shell.write("jobs.txt", "".join(f"{prompt} {number}\n" for number in range(6)))
+    arguments = ["batch", "jobs.txt", "--download", "shots"]
+    limited = ["sh", "-c", 'ulimit -f 16; exec "$@"', "sh", sys.executable, "-m", "darkroom.cli"]
+    full = Launched([*limited, *arguments], shell.directory, shell.env)
+    shell.started.append(full)
+    assert full.wait() == 1, full.output
+    said = [line for line in full.err if line.startswith("darkroom: ")]
+    assert len(said) == 1
+    assert re.fullmatch(r"darkroom: shots/job_\w+: File too large\n", said[0])
+    assert "Traceback" not in full.output
+    assert halves(shell) == []
+    assert shell.images("shots") == {}
+    done = shell(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert len(shell.images("shots")) == ledger(prompt)["predictions"] == 6
+
+
+def test_again_is_not_to_be_repeated_after_ctrl_c(shell: Shell, held_prompt: str, release: Release) -> None:
+    shell.write("held.txt", f"{held_prompt}\n")
+    program = shell.start("batch", "held.txt", "--again")
+    wait_until(lambda: "0 of 1 job" in program.output, 60, what="the batch to be followed")
+    assert program.stop(signal.SIGINT) == 130
+    assert program.output.splitlines()[-1] == "held.txt: run the same command again without --again to go on"
+    wait_until(lambda: release(held_prompt), 60, what="upstream to have it")

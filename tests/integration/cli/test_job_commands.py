@@ -13,8 +13,10 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.timeout(180)
 
 CODES: list[tuple[list[str], dict[str, str], int, str]] = [
-    (["submit", "a", "--max-images", "16"], {}, 1, "max_images: must be 15 or less"),
-    (["submit", "a", "--size", "1x1"], {}, 1, "size: each side must be 1440 to 4096 pixels"),
+    (["submit", "a", "--max-images", "16"], {}, 1, "--max-images: must be 15 or less (HTTP 422, validation_error)"),
+    (["submit", "a", "--webhook", "ftp://x"], {}, 1, "--webhook: the URL must start with https://"),
+    (["jobs", "--batch", "nope"], {}, 1, "--batch: must be a batch's id"),
+    (["submit", "a", "--size", "1x1"], {}, 1, "--size: each side must be 1440 to 4096 pixels"),
     (["submit", "--prompt", "-"], {}, 1, "prompt: must not be"),
     (["submit", "a", "--key", "wrong"], {}, 1, "the API key is not known"),
     (["jobs", "--key", "wrong"], {}, 1, "the API key is not known"),
@@ -22,7 +24,7 @@ CODES: list[tuple[list[str], dict[str, str], int, str]] = [
     (["watch", "job_nowhere", "--key", "dk_other"], {}, 1, "there is no such job"),
     (["cancel", "job_nowhere"], {}, 1, "there is no such job"),
     (["retry", "job_nowhere"], {}, 1, "there is no such job"),
-    (["usage", "--from", "nonsense"], {}, 1, "from"),
+    (["usage", "--from", "nonsense"], {}, 1, "--from: "),
     (["usage", "--tenant", "other"], {}, 1, "DARKROOM_ADMIN_KEYS"),
 ]
 

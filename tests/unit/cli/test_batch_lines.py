@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,12 @@ from darkroom.cli.batch_lines import BadFileError, Kind, Prepared, prepare
 
 def prepared(text: str | bytes, kind: Kind, directory: Path, *, skip: bool = False, **defaults: Any) -> Prepared:
     raw = text if isinstance(text, bytes) else text.encode()
-    into = directory / "sent"
-    return prepare(io.BytesIO(raw), into, name=f"f.{kind}", kind=kind, defaults=defaults, skip_invalid=skip)
+    return prepare(io.BytesIO(raw), io.BytesIO(), name=f"f.{kind}", kind=kind, defaults=defaults, skip_invalid=skip)
 
 
 def sent(found: Prepared) -> dict[int, Any]:
     """Read what is sent as the service does: by line number, blank lines passed over."""
-    lines = found.path.read_bytes().split(b"\n")
+    lines = b"".join(found).split(b"\n")
     return {number: json.loads(line) for number, line in enumerate(lines, 1) if line}
 
 
@@ -34,7 +34,7 @@ def test_lines_of_json_keep_their_bytes_and_their_numbers(tmp_path: Path) -> Non
     text = '\ufeff{"prompt": "a  fox"}\r\n\n  {"prompt":"b\\u00e9","max_images":2}\n\n\n{"prompt": "c"}'
     found = prepared(text, Kind.JSONL, tmp_path)
     content = b'{"prompt": "a  fox"}\n\n{"prompt":"b\\u00e9","max_images":2}\n\n\n{"prompt": "c"}\n'
-    assert found.path.read_bytes() == content
+    assert b"".join(found) == content
     assert found.numbers == [1, 3, 6]
     assert found.sha256 == hashlib.sha256(content).hexdigest()
 
@@ -70,13 +70,31 @@ def test_many_bad_lines_are_cut_short(tmp_path: Path) -> None:
 
 def test_bad_lines_are_sent_as_they_are_where_the_service_skips_them(tmp_path: Path) -> None:
     found = prepared('{"prompt": "a"}\nnope\n', Kind.JSONL, tmp_path, skip=True)
-    assert (found.path.read_bytes(), found.numbers) == (b'{"prompt": "a"}\nnope\n', [1, 2])
+    assert (b"".join(found), found.numbers) == (b'{"prompt": "a"}\nnope\n', [1, 2])
 
 
 def test_prompts_a_line(tmp_path: Path) -> None:
     found = prepared("\n a fox \n\n\tein Bär\n", Kind.TXT, tmp_path, max_images=2)
     assert sent(found) == {2: {"max_images": 2, "prompt": "a fox"}, 4: {"max_images": 2, "prompt": "ein Bär"}}
     assert problems(b"a\n\xff\n", Kind.TXT, tmp_path) == ["f.txt, line 2: is not UTF-8"]
+    assert problems("a\rb\rc", Kind.TXT, tmp_path) == [
+        "f.txt, line 1: holds a CR in its middle; lines must end in LF or CRLF"
+    ]
+
+
+def test_what_is_sent_can_be_sent_again(tmp_path: Path) -> None:
+    found = prepared("a\n\nb\n", Kind.TXT, tmp_path)
+    assert list(found) == list(found) == [b'{"prompt":"a"}\n', b"\n", b'{"prompt":"b"}\n']
+
+
+def test_a_file_of_bad_lines_alone_is_not_held_in_memory(tmp_path: Path) -> None:
+    text = b"x\n" * 100_000
+    tracemalloc.start()
+    said = problems(text, Kind.JSONL, tmp_path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert said[-1] == "… and 99,980 more bad lines"
+    assert most < 5_000_000
 
 
 def test_columns_are_fields(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """What a batch's file has become: the key that is made of it, and the memory of what was sent."""
 
+import errno
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,7 +70,48 @@ def test_what_another_place_remembers_is_found_and_the_newest_counts(tmp_path: P
     assert found is not None
     assert found.batch_id == "batch_new"
     assert found.idempotency_key.startswith("k-")
-    assert "batch_old" in far.read_text()
+    for path in (near, far):
+        assert "batch_new" in path.read_text()
+
+
+def test_either_place_alone_remembers(tmp_path: Path) -> None:
+    near, far = tmp_path / "shots" / "state.json", tmp_path / "state.json"
+    Memory([near, far]).keep(URL, "k", accepted(first_upload(URL, "k"), "batch_1"))
+    for path in (near, far):
+        found = Memory([path]).find(URL, "k")
+        assert found is not None
+        assert found.batch_id == "batch_1"
+    Memory([near, far]).keep(URL, "k", None)
+    assert not near.exists()
+    assert not far.exists()
+
+
+def test_an_answer_that_only_one_place_has_noted_counts(tmp_path: Path) -> None:
+    near, far = tmp_path / "near.json", tmp_path / "far.json"
+    sent = first_upload(URL, "k")
+    Memory([near]).keep(URL, "k", accepted(sent, "batch_1"))
+    Memory([far]).keep(URL, "k", sent)
+    for both in (Memory([near, far]), Memory([far, near])):
+        found = both.find(URL, "k")
+        assert found is not None
+        assert found.batch_id == "batch_1"
+
+
+def test_the_second_place_may_be_read_only_but_not_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    near, far = tmp_path / "near.json", tmp_path / "read-only" / "far.json"
+    far.parent.mkdir()
+    opened = Path.open
+
+    def refuse(path: Path, *arguments: Any, **more: Any) -> Any:
+        if path.parent == far.parent and arguments == ("w",):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        return opened(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    Memory([near, far]).keep(URL, "k", first_upload(URL, "k"))
+    assert Memory([near, far]).find(URL, "k") is not None
+    with pytest.raises(OSError, match="Read-only"):
+        Memory([far, near]).keep(URL, "k", first_upload(URL, "k"))
 
 
 def test_without_a_place_nothing_is_remembered() -> None:
@@ -119,6 +162,6 @@ def test_an_interrupted_write_leaves_the_old_memory(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr("os.fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        Memory([path]).keep(URL, "k", None)
+        Memory([path]).keep(URL, "k", first_upload(URL, "k"))
     assert path.read_text() == before
     assert [file.name for file in tmp_path.iterdir()] == ["state.json"]

@@ -60,6 +60,24 @@ def test_completion_is_offered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("shell", "marks"), [("bash", ("complete ", "COMP_WORDS")), ("zsh", ("#compdef darkroom", "compdef "))]
+)
+def test_completion_is_shown_where_there_is_no_shell_to_detect(
+    shell: str, marks: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = run(directory=tmp_path, program=("-m", "darkroom.cli"), _DARKROOM_COMPLETE=f"source_{shell}")
+    assert done.returncode == 0, done.stderr
+    assert all(mark in done.stdout for mark in marks)
+
+
+def test_commands_and_options_are_completed(tmp_path: Path) -> None:
+    words = {"COMP_WORDS": "darkroom bat", "COMP_CWORD": "1", "_DARKROOM_COMPLETE": "complete_bash"}
+    assert run(directory=tmp_path, **words).stdout.split() == ["batch", "batches"]
+    zsh = {"_TYPER_COMPLETE_ARGS": "darkroom batch --down", "_DARKROOM_COMPLETE": "complete_zsh"}
+    assert "--download" in run(directory=tmp_path, **zsh).stdout
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["submit"], "give one prompt: as an argument, with --prompt, or - for stdin"),
@@ -68,8 +86,18 @@ def test_completion_is_offered(tmp_path: Path) -> None:
         (["submit", "a", "--metadata", "x"], "--metadata: 'x' is no KEY=VALUE pair"),
         (["submit", "a", "--webhook-event", "job.failed"], "--webhook-event: give --webhook as well"),
         (["submit", "a"], "--key: give your API key, or set DARKROOM_API_KEY (none is in .darkroom/api-key)"),
-        (["submit", "a", "--key", "ä b"], "--key: an API key is visible ASCII"),
-        (["jobs", "--key", "k", "--url", "ftp://x"], "--url: ftp://x is no address such as"),
+        (["submit", "a", "--key", "ä"], "--key: the key has signs that no key has"),
+        (["submit", "a", "--key", "a b"], "--key: the key has blanks"),
+        (["submit", "a", "--key", ""], "--key: the key is empty"),
+        (["submit", "a", "--key", "k", "--idempotency-key", "ä"], "--idempotency-key: must be 1 to 255 visible ASCII"),
+        (["submit", "a", "--key", "k", "--idempotency-key", ""], "--idempotency-key: must be 1 to 255 visible ASCII"),
+        (["batches", "results", "", "--key", "k"], "'' is no id of a batch (batch_…)"),
+        (["batches", "cancel", "job_1", "--key", "k"], "'job_1' is no id of a batch (batch_…)"),
+        (["watch", "batch_../x", "--key", "k"], "'batch_../x' is no id"),
+        (["jobs", "--key", "k", "--url", ""], "--url: '' is no address such as"),
+        (["jobs", "--key", "k", "--url", "http://a:99999"], "--url: 'http://a:99999' is no address such as"),
+        (["jobs", "--key", "k", "--url", "http://me:pw@a"], "--url: must hold no user name, password or query"),
+        (["jobs", "--key", "k", "--url", "ftp://x"], "--url: 'ftp://x' is no address such as"),
         (["jobs", "--key", "k", "--since", "yesterday"], "--since: give a time such as"),
         (["watch", "evt_1"], "'evt_1' is no id of a job (job_…) or a batch (batch_…)"),
         (["cancel", "evt_1"], "'evt_1' is no id"),
@@ -79,6 +107,7 @@ def test_completion_is_offered(tmp_path: Path) -> None:
         (["batch", ".", "--format", "txt", "--key", "k"], ".: Is a directory"),
         (["batch", "jobs.xlsx", "--key", "k"], "jobs.xlsx: ends in none of .jsonl, .ndjson, .csv, .txt; say --format"),
         (["batch", "-", "--key", "k"], "stdin: has no jobs"),
+        (["batch", "nothing.txt", "--download", "d", "--key", "k"], "nothing.txt: No such file or directory"),
         (["batch", "a.txt", "--no-wait", "--download", "d"], "--no-wait: does not go with --download"),
     ],
 )
