@@ -11,6 +11,7 @@ import typer
 from bench import (
     batches,
     callbacks,
+    cli_batch,
     fairness,
     guard,
     latency,
@@ -23,13 +24,14 @@ from bench import (
     webhook_kills,
     webhook_rate,
 )
+from bench.errand import Errand
 from bench.figures import BenchError, Outcome
 from bench.machine import ROOT, surroundings
 from bench.results import save, write_table
 
 Measurement = Callable[[], Outcome]
 NAMES = (
-    "latency", "callbacks", "memory", "startup", "fairness", "scale", "reconcile", "batches",
+    "latency", "callbacks", "memory", "startup", "fairness", "scale", "reconcile", "batches", "cli_batch",
     "limiter_rate", "limiter_late_answers", "limiter_concurrency",
     "webhook_isolation", "webhook_rate", "webhook_kills", "guard",
 )  # fmt: skip
@@ -43,7 +45,9 @@ def main(
         list[str] | None, typer.Option(metavar="MIN:MAX", help="Seconds upstream takes; one case each.")
     ] = None,
     depth: Annotated[list[int] | None, typer.Option(min=100, help="Jobs that wait in `scale`; one case each.")] = None,
-    seed: Annotated[int | None, typer.Option(help="What the kills of `webhook_kills` are drawn from.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="What the kills of `webhook_kills` and `cli_batch` are drawn from.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where results are written.")] = ROOT / "bench" / "results",
     quick: Annotated[bool, typer.Option(help="Run every part on next to nothing; its figures mean nothing.")] = False,
 ) -> None:
@@ -53,7 +57,7 @@ def main(
         raise typer.BadParameter(f"{', '.join(unknown)}; there are {', '.join(NAMES)}")
     if quick and out == ROOT / "bench" / "results":
         raise typer.BadParameter("--quick needs an --out of its own: its figures mean nothing")
-    measurements = (_quick() if quick else _full(jobs, rate, inference, depth)) | _webhooks(seed, quick=quick)
+    measurements = (_quick() if quick else _full(jobs, rate, inference, depth)) | _killed(seed, quick=quick)
     for name in wanted:
         started = surroundings()
         typer.echo(f"{name} …", err=True)
@@ -126,17 +130,20 @@ def _quick() -> dict[str, Measurement]:
     }
 
 
-def _webhooks(seed: int | None, *, quick: bool) -> dict[str, Measurement]:
+def _killed(seed: int | None, *, quick: bool) -> dict[str, Measurement]:
     isolation, backlog = webhook_isolation.Load(), webhook_rate.Backlog()
-    storm = webhook_kills.Storm(secrets.randbelow(2**31) if seed is None else seed)
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    storm, errand = webhook_kills.Storm(seed), Errand(seed)
     if quick:
         isolation = replace(isolation, deliveries=20, rounds=1, inference_s=0.2, poll_min_s=0.1)
         backlog = replace(backlog, deliveries=100, receivers=2, rounds=1)
         storm = replace(storm, deliveries=60, rate=20.0, worker_kills=1, valkey_kills=1)
+        errand = replace(errand, jobs=60, upload_s=0.3)
     return {
         "webhook_isolation": lambda: webhook_isolation.run(isolation),
         "webhook_rate": lambda: webhook_rate.run(backlog),
         "webhook_kills": lambda: webhook_kills.run(storm),
+        "cli_batch": lambda: cli_batch.run(errand),
     }
 
 
