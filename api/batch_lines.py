@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
-from api.body import EXAMPLE, MOST_BYTES, parse_job, refuse_ambiguous
+from api.batch_options import validated
+from api.body import EXAMPLE, MOST_BYTES, parse_job, parse_object
 from api.problems import Problem, invalid
 from api.services import Services
 from api.validation import MOST_ERRORS, FieldError
@@ -81,8 +80,7 @@ class LineReader:
         if len(text) > MOST_BYTES:
             raise Problem("body_too_large", f"a line may have {MOST_BYTES} bytes at most")
         if self.defaults:
-            refuse_ambiguous(text, EXAMPLE)
-            text = orjson.dumps(self.defaults | orjson.loads(text))
+            return validated(JobRequest, self.defaults | parse_object(text, example=EXAMPLE), ("body",))
         return parse_job(text)
 
     def _check_webhook(self, webhook: Webhook | None) -> None:

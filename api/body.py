@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from api.problems import Problem, invalid
 from api.validation import field_errors
@@ -55,6 +55,15 @@ def require_json(request: Request) -> None:
 def parse_job(body: bytes) -> JobRequest:
     """Read a job request; raises as `parse_body`."""
     return parse_body(body, JobRequest, example=EXAMPLE)
+
+
+class _AnyObject(RootModel[dict[str, Any]]):
+    """An object whatever it holds."""
+
+
+def parse_object(body: bytes, *, example: str) -> dict[str, Any]:
+    """Read an object that is to be completed before it is held against a model; raises as `parse_body`."""
+    return parse_body(body, _AnyObject, example=example).root
 
 
 def parse_body(body: bytes, model: type[Model], *, example: str) -> Model:

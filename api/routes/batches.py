@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request
+from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
 
 from api import schemas
@@ -188,4 +189,4 @@ def _content_type(request: Request) -> str:
 async def _lines(jobs: list[Any]) -> AsyncIterator[bytes]:
     """Give the jobs of a JSON upload as the lines of an NDJSON one."""
     for job in jobs:
-        yield orjson.dumps(job) + b"\n"
+        yield to_json(job, inf_nan_mode="constants") + b"\n"  # numbers of any length, which orjson has no room for

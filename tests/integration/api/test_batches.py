@@ -98,6 +98,38 @@ def test_a_bad_line_or_option_refuses_the_whole_batch_and_says_where(
     assert post(acme, lines({}), **{"Idempotency-Key": "k"}).status_code == 202, "its key is free again"
 
 
+@pytest.mark.parametrize("query", ["?on_invalid=skip", "?on_invalid=skip&priority=low"])
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"[" * 100_000, "recursion limit"),
+        (b'{"prompt": ' * 500, "recursion limit"),
+        (b'{"prompt": "\\ud800"}', "hex escape"),
+        (b'{"prompt": "a", "expires_in": 1e400}', "must be a whole number"),
+        (b'{"prompt": "a", "expires_in": Infinity}', "is not a JSON number"),
+        (b'{"prompt": "a", "max_images": ' + b"9" * 30 + b"}", "must be 15 or less"),
+        (b'{"prompt": "a", "max_images": ' + b"9" * 5_000 + b"}", "out of range"),
+        (b'{"prompt": "a", "prompt": "b"}', "given twice"),
+    ],
+)
+def test_what_no_reader_of_json_can_hold_is_a_bad_line_like_any_other(
+    line: bytes, words: str, query: str, acme: httpx.Client
+) -> None:
+    answer = post(acme, lines({}) + line + b"\n" + lines({}), query)
+    assert (answer.status_code, answer.json()["total"]) == (202, 2), answer.text
+    [error] = answer.json()["skipped"]["errors"]
+    assert error["loc"][:2] == ["line", 2]
+    assert words in error["msg"]
+
+
+@pytest.mark.parametrize("number", ["9" * 30, "1e400"])
+def test_a_number_of_a_json_batch_that_is_too_large_is_named(number: str, acme: httpx.Client) -> None:
+    body = f'{{"jobs": [{{"prompt": "a", "expires_in": {number}}}]}}'
+    answer = acme.post("/v1/batches", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"][0]["loc"][:2] == ["line", 1]
+
+
 def test_every_bad_line_is_named_up_to_a_hundred_errors(acme: httpx.Client) -> None:
     body = lines(*({} if number % 2 else {"max_images": 99} for number in range(1, 31)))
     assert [error["loc"] for error in post(acme, body).json()["errors"]] == [
