@@ -123,8 +123,10 @@ class _Upload:
         """Read every line and stage what is a job; after a bad line nothing more is staged, only read."""
         try:
             async for lines in cut_lines(body):
-                for line in self._reader.read_all(lines):
-                    await self._add(line)
+                for number, text in lines:
+                    line = self._reader.read(number, text)
+                    if line is not None:
+                        await self._add(line)
                 if self._reader.full and not self._skips:
                     break
             self._refuse_bad_lines()

@@ -1,6 +1,7 @@
 """Batches over HTTP: whole or not at all, strict or not, once under each key, in order."""
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ import httpx
 import pytest
 import redis
 
+from api.body import parse_body
 from darkroom.batches import Batch, BatchRetry
 from darkroom.store import keys
 from tests.support.waiting import wait_until
@@ -47,6 +49,19 @@ def test_a_batch_is_accepted_with_its_counts_and_what_it_costs(acme: httpx.Clien
         (batch.id, "high", "one"),
     ]
     assert [job["queue_position"] for job in jobs] == [2, 1]
+
+
+def test_a_json_batch_is_parsed_beside_other_requests(acme: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def parse(*args: Any, **kwargs: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return parse_body(*args, **kwargs)
+
+    monkeypatch.setattr("api.routes.batches.parse_body", parse)
+    assert acme.post("/v1/batches", json={"jobs": [{"prompt": "a"}]}).status_code == 202
+    assert len(threads) == 1
+    assert "api" not in threads, "the thread of every request"
 
 
 def test_a_json_batch_with_defaults_is_the_same(acme: httpx.Client) -> None:
