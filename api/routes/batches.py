@@ -41,7 +41,7 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"])
     status_code=202,
     response_model=Batch,
     summary="Post a batch",
-    responses=schemas.problems(400, 401, 409, 413, 415, 422, 429, 503) | schemas.ACCEPTED_BATCH,
+    responses=schemas.problems(400, 401, 408, 409, 413, 415, 422, 429, 503) | schemas.ACCEPTED_BATCH,
     openapi_extra=schemas.POST_BATCH,
 )
 async def post_batch(request: Request) -> Response:

@@ -1,6 +1,7 @@
 """Batches over HTTP: whole or not at all, strict or not, once under each key, in order."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -202,6 +203,21 @@ def test_an_upload_that_breaks_off_leaves_nothing_and_may_be_repeated(acme: http
         post(acme, breaks(), **key)
     wait_until(lambda: not staged(redis_url), what="the staged jobs to go")
     assert post(acme, lines({}), **key).status_code == 202
+
+
+def test_an_upload_that_stalls_is_given_up_and_may_be_repeated(
+    acme: httpx.Client, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.batch_upload.STALLED_S", 0.2)
+    head = f"POST /v1/batches HTTP/1.1\r\nHost: x\r\nAuthorization: {acme.headers['Authorization']}\r\n"
+    head += "Content-Type: application/x-ndjson\r\nIdempotency-Key: k\r\nContent-Length: 1000000\r\n\r\n"
+    with socket.create_connection((acme.base_url.host, acme.base_url.port or 80), timeout=20) as client:
+        client.sendall(head.encode() + lines(*[{}] * 600))
+        answer = b"".join(iter(lambda: client.recv(65536), b""))  # it says so and hangs up
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"upload_stalled"' in answer
+    assert staged(redis_url) == []
+    assert post(acme, lines({}), **{"Idempotency-Key": "k"}).status_code == 202
 
 
 def test_too_much_is_refused(acme: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
