@@ -98,7 +98,10 @@ def _read_query(items: Iterable[tuple[str, str]], known: Sequence[str]) -> _Quer
     for name, value in items:
         where = ("query", name[:80])
         if name.startswith(_METADATA) and "metadata.KEY" in known:
-            fields.setdefault("metadata", {})[name.removeprefix(_METADATA)] = value
+            metadata, key = fields.setdefault("metadata", {}), name.removeprefix(_METADATA)
+            if key in metadata:
+                errors.append(FieldError(where, "must be given once"))
+            metadata[key] = value
         elif name not in known:
             errors.append(FieldError(where, unknown_name(name, known)))
         elif name == "webhook_events":

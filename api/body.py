@@ -2,6 +2,7 @@
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn, TypeVar
 
@@ -22,13 +23,19 @@ async def read_body(request: Request, *, most_bytes: int = MOST_BYTES) -> bytes:
     """Read the whole body; it is broken off as soon as it is known to be too large, whatever its headers say.
 
     Raises:
-        Problem: `body_too_large`.
+        Problem: as `stream_body`.
     """
     return b"".join([part async for part in stream_body(request, most_bytes=most_bytes)])
 
 
 async def stream_body(request: Request, *, most_bytes: int) -> AsyncIterator[bytes]:
-    """Give a body as it comes, as long as it is not too large; raises as `read_body`."""
+    """Give a body as it comes, as long as it is not too large.
+
+    Raises:
+        Problem: `body_too_large`, or `unsupported_media_type` for a compressed one.
+    """
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
+        raise Problem("unsupported_media_type", "send the body as it is, without a Content-Encoding")
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and len(announced) < 20 and int(announced) > most_bytes:
         raise _too_large(most_bytes)
@@ -91,6 +98,8 @@ def _refuse_syntax(body: bytes, reason: str, example: str) -> NoReturn:
         body.decode()
     except UnicodeDecodeError as wrong:
         raise Problem("invalid_json", f"the body is not UTF-8: byte {wrong.start + 1} can't be read") from None
+    if body.startswith(BOM_UTF8):
+        raise Problem("invalid_json", "the body begins with a byte order mark; leave these three bytes out")
     raise Problem("invalid_json", f"the body is not JSON: {reason}")
 
 

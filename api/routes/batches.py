@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import orjson
 from fastapi import APIRouter, Query, Request
@@ -20,9 +20,9 @@ from api.idempotency import idempotency_key
 from api.problems import Problem, invalid, not_found
 from api.query import refuse_unknown
 from api.services import Services, services_of
-from api.validation import FieldError
+from api.validation import MOST_ERRORS, FieldError, unknown_name
 from darkroom.batches import Batch, BatchRetry
-from darkroom.jobs import JobStatus, usd
+from darkroom.jobs import ErrorCode, JobStatus, usd
 from darkroom.store.batch_view import batch_view
 from darkroom.store.batches import BatchRecord, batch_job_id, line_of
 from darkroom.store.records import JobRecord
@@ -30,7 +30,7 @@ from darkroom.store.records import JobRecord
 MOST_JSON_BYTES = 16 * 2**20
 NDJSON = "application/x-ndjson"
 READ_AT_ONCE = 200
-_CODE = r"[a-z_]{1,64}"
+RETRYABLE = (*get_args(ErrorCode), "canceled", "expired")
 _EXAMPLE = '{"jobs": [{"prompt": "A fox finds a lantern"}]}'
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -136,16 +136,22 @@ async def retry_batch(
     request: Request,
     batch_id: str,
     include: Annotated[
-        str, Query(pattern=f"^{_CODE}(,{_CODE})*$", description="Error codes to retry too; `canceled`, `expired`.")
+        str, Query(min_length=1, description="Error codes to retry too; `canceled`, `expired`; comma-separated.")
     ]
     | None = None,
 ) -> Response:
     """Retry the failed jobs, those excepted that would fail again or whose submit is not settled, unless named."""
     refuse_unknown(request, ("include",))
+    codes = include.split(",") if include else []
+    unknown = [
+        FieldError(("query", "include"), unknown_name(code, RETRYABLE)) for code in codes if code not in RETRYABLE
+    ]
+    if unknown:
+        raise invalid(unknown[:MOST_ERRORS])
     await owned_batch(request, batch_id)
     services = services_of(request)
     try:
-        await services.batches.retry(batch_id, include.split(",") if include else [])
+        await services.batches.retry(batch_id, codes)
     except KeyError:
         raise not_found("batch") from None
     await services.batches.sweep(batch_id, "retry")

@@ -1,5 +1,6 @@
 """Batches over HTTP: whole or not at all, strict or not, once under each key, in order."""
 
+import gzip
 import json
 import socket
 import threading
@@ -99,6 +100,8 @@ def test_a_json_batch_with_defaults_is_the_same(acme: httpx.Client) -> None:
         (lines({}), "?webhook_url=http://127.0.0.1/", ["webhook", "url"], "loopback"),
         (lines({}), "?prio=low", ["query", "prio"], "did you mean priority?"),
         (b"\xff\n", "", ["line", 1], "not UTF-8"),
+        (b"\xef\xbb\xbf" + lines({}), "", ["line", 1], "the line begins with a byte order mark"),
+        (lines({}), "?metadata.a=1&metadata.a=2", ["query", "metadata.a"], "given once"),
     ],
 )
 def test_a_bad_line_or_option_refuses_the_whole_batch_and_says_where(
@@ -238,6 +241,30 @@ def test_a_batch_that_the_line_has_no_room_for_is_refused_whole(acme: httpx.Clie
     answer = post(acme, lines(*[{}] * 61))
     assert (answer.status_code, answer.json()["code"]) == (429, "line_full")
     assert waiting(acme) == 0
+
+
+def test_a_compressed_upload_is_refused_as_what_it_is(acme: httpx.Client) -> None:
+    answer = post(acme, gzip.compress(lines({})), **{"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+    assert "Content-Encoding" in answer.json()["detail"]
+    assert post(acme, lines({}), **{"Content-Encoding": "identity"}).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("include=cancelled", "did you mean canceled?"),
+        ("include=canceled,", "is not known"),
+        ("include=canceled&include=expired", "must be given once"),
+    ],
+)
+def test_a_code_to_retry_that_does_not_exist_is_named(query: str, words: str, acme: httpx.Client) -> None:
+    batch = post(acme, lines({})).json()["id"]
+    answer = acme.post(f"/v1/batches/{batch}/retry?{query}")
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["loc"] == ["query", "include"]
+    assert words in error["msg"]
 
 
 def test_nobody_sees_another_tenants_batch(acme: httpx.Client, umbra: httpx.Client) -> None:
