@@ -105,7 +105,7 @@ async def get_results(
     """Stream a line of JSON for each job that has ended, in the order of the upload; those that go on are left out."""
     refuse_unknown(request, ("after",))
     record = await owned_batch(request, batch_id)
-    return StreamingResponse(_results(services_of(request), record, after), media_type=NDJSON)
+    return StreamingResponse(results_of(services_of(request), record, after), media_type=NDJSON)
 
 
 @router.post(
@@ -177,12 +177,17 @@ def _retry_view(record: BatchRecord) -> dict[str, Any]:
     }
 
 
-async def _results(services: Services, record: BatchRecord, after: int) -> AsyncIterator[bytes]:
+async def results_of(services: Services, record: BatchRecord, after: int) -> AsyncIterator[bytes]:
+    """Give the lines of `GET /v1/batches/{id}/results`, some at a time."""
     for first in range(after + 1, record.last_line + 1, READ_AT_ONCE):
         lines = range(first, min(first + READ_AT_ONCE, record.last_line + 1))
         jobs = await services.jobs.read_many([batch_job_id(record.batch_id, line) for line in lines])
-        ended = [job for job in jobs if JobStatus(job.status).terminal]
-        yield b"".join([await _result(services, job) for job in ended])
+        found = []
+        for job in jobs:
+            if JobStatus(job.status).terminal:
+                found.append(await _result(services, job))
+                await asyncio.sleep(0)  # signing a job's URLs takes milliseconds: others go on in between
+        yield b"".join(found)
 
 
 async def _result(services: Services, job: JobRecord) -> bytes:
