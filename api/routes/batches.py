@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args
 import orjson
 from fastapi import APIRouter, Query, Request
 from pydantic_core import to_json
+from redis.exceptions import RedisError
 from starlette.responses import Response, StreamingResponse
 
 from api import schemas
@@ -26,6 +27,7 @@ from darkroom.jobs import ErrorCode, JobStatus, usd
 from darkroom.store.batch_view import batch_view
 from darkroom.store.batches import BatchRecord, batch_job_id, line_of
 from darkroom.store.records import JobRecord
+from darkroom.telemetry.logs import get_logger
 
 MOST_JSON_BYTES = 16 * 2**20
 NDJSON = "application/x-ndjson"
@@ -33,6 +35,7 @@ READ_AT_ONCE = 200
 RETRYABLE = (*get_args(ErrorCode), "canceled", "expired")
 _EXAMPLE = '{"jobs": [{"prompt": "A fox finds a lantern"}]}'
 
+log = get_logger(__name__)
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
 
@@ -56,7 +59,7 @@ async def post_batch(request: Request) -> Response:
         batch = await asyncio.to_thread(parse_body, text, JsonBatch, example=_EXAMPLE)  # long enough to be in the way
         body, options = _lines(batch.jobs), json_options(batch, items)
     accepted = await accept_batch(services, caller.tenant, body, options, key=key)
-    await services.batches.sweep(accepted.batch_id, "list")
+    await _list_jobs(services, accepted.batch_id)
     record = await services.batches.read(accepted.batch_id)
     if record is None:
         raise Problem("idempotency_result_gone", "the time of that batch is over; use a new key to make another one")
@@ -158,6 +161,14 @@ async def retry_batch(
     services.waker.wake()
     record = await owned_batch(request, batch_id)
     return JSONAnswer(_retry_view(record) | {"batch": await _view(services, record)})
+
+
+async def _list_jobs(services: Services, batch_id: str) -> None:
+    """List the jobs of a batch that is accepted already: no answer may say that it is not. Its timer makes up for it."""
+    try:
+        await services.batches.sweep(batch_id, "list")
+    except RedisError as error:
+        log.warning("batch.not_listed", batch_id=batch_id, error=str(error))
 
 
 async def _view(services: Services, record: BatchRecord) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import redis
 from api.body import parse_body
 from darkroom.batches import Batch, BatchRetry
 from darkroom.store import keys
+from darkroom.store.batches import BatchStore
 from tests.support.waiting import wait_until
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -221,6 +222,19 @@ def test_an_upload_that_stalls_is_given_up_and_may_be_repeated(
     assert b'"code":"upload_stalled"' in answer
     assert staged(redis_url) == []
     assert post(acme, lines({}), **{"Idempotency-Key": "k"}).status_code == 202
+
+
+def test_what_is_accepted_is_answered_so_though_its_jobs_can_not_be_listed_now(
+    acme: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(self: BatchStore, batch_id: str, sweep: str) -> None:
+        raise redis.exceptions.ConnectionError("reset")
+
+    monkeypatch.setattr(BatchStore, "sweep", breaks)
+    answer = post(acme, lines({}, {}))
+    assert (answer.status_code, answer.json()["total"]) == (202, 2)
+    monkeypatch.undo()
+    assert len(acme.get(f"/v1/jobs?batch_id={answer.json()['id']}").json()["data"]) == 2
 
 
 def test_too_much_is_refused(acme: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
