@@ -164,7 +164,7 @@ async def retry_batch(
 
 
 async def _list_jobs(services: Services, batch_id: str) -> None:
-    """List the jobs of a batch that is accepted already: no answer may say that it is not. Its timer makes up for it."""
+    """List the jobs of a batch that is accepted: no answer may say that it is not. Its timer makes up for a failure."""
     try:
         await services.batches.sweep(batch_id, "list")
     except RedisError as error:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -195,6 +196,26 @@ def test_a_second_upload_under_a_key_waits_for_the_first(acme: httpx.Client, umb
     assert post(acme, slowly(), **key).json()["total"] == 4
     assert [answer.status_code for answer in seen] == [202, 409]
     assert (seen[1].json()["code"], int(seen[1].headers["Retry-After"]) > 0) == ("idempotency_in_progress", True)
+
+
+def answers(client: httpx.Client, status: str) -> float:
+    """Count the uploads that were answered so; "0" is not at all."""
+    pattern = rf'^\w+_count{{method="POST",route="/v1/batches",status="{status}"}} (\S+)$'
+    found = re.search(pattern, client.get("/metrics").text, re.MULTILINE)
+    return float(found[1]) if found else 0
+
+
+def test_an_upload_that_breaks_off_is_no_crash_of_ours(acme: httpx.Client, redis_url: str) -> None:
+    unanswered, crashed = answers(acme, "0"), answers(acme, "500")
+
+    def breaks() -> Iterator[bytes]:
+        yield lines({})
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        post(acme, breaks())
+    wait_until(lambda: answers(acme, "0") + answers(acme, "500") > unanswered + crashed, what="the upload to end")
+    assert (answers(acme, "0"), answers(acme, "500")) == (unanswered + 1, crashed)
 
 
 def test_an_upload_that_breaks_off_leaves_nothing_and_may_be_repeated(acme: httpx.Client, redis_url: str) -> None:
