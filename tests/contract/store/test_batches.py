@@ -135,6 +135,18 @@ async def test_a_key_that_made_a_job_makes_no_batch(store: Store) -> None:
         await store.batch({}, link=False, idempotency_key="k")
 
 
+async def test_a_listing_forgets_batches_that_are_gone(store: Store) -> None:
+    oldest = [await store.batch({}), await store.batch({})]
+    for _ in range(3):
+        batch = await store.batch({})
+        await store.jobs.cancel(batch_job_id(batch, 1))
+        await finish(store, batch)
+        store.client.delete(keys.batch(batch))
+    found, _ = await store.batches.newest("a", before=None, limit=10)
+    assert [record.batch_id for record in found] == sorted(oldest, reverse=True)
+    assert store.client.zcard(keys.batches("a")) == 2
+
+
 async def test_a_batch_that_the_tenants_line_has_no_room_for_is_refused_whole(store: Store) -> None:
     await store.post()
     batch = await store.batch({}, {}, link=False)
