@@ -56,10 +56,7 @@ def check_defaults(defaults: dict[str, Any]) -> None:
     ]
     if own:
         raise invalid(own)
-    try:
-        JobRequest.model_validate({"prompt": "x"} | defaults)
-    except ValidationError as error:
-        raise invalid(field_errors(_plain(error), root=("body", "defaults"), model=JobRequest)) from None
+    validated(JobRequest, {"prompt": "x"} | defaults, ("body", "defaults"))
 
 
 class _Query(Strict):
@@ -81,7 +78,7 @@ def ndjson_options(items: Iterable[tuple[str, str]]) -> BatchOptions:
     webhook = None
     if query.webhook_url is not None:
         fields = {"url": query.webhook_url, "events": query.webhook_events}
-        webhook = _validated(Webhook, fields, ("query", "webhook"))
+        webhook = validated(Webhook, fields, ("query", "webhook"))
     elif query.webhook_events is not None:
         raise invalid([FieldError(("query", "webhook_events"), "needs webhook_url beside it")])
     given = {"priority": query.priority, "expires_in": query.expires_in}
@@ -101,7 +98,10 @@ def _read_query(items: Iterable[tuple[str, str]], known: Sequence[str]) -> _Quer
     for name, value in items:
         where = ("query", name[:80])
         if name.startswith(_METADATA) and "metadata.KEY" in known:
-            fields.setdefault("metadata", {})[name.removeprefix(_METADATA)] = value
+            metadata, key = fields.setdefault("metadata", {}), name.removeprefix(_METADATA)
+            if key in metadata:
+                errors.append(FieldError(where, "must be given once"))
+            metadata[key] = value
         elif name not in known:
             errors.append(FieldError(where, unknown_name(name, known)))
         elif name == "webhook_events":
@@ -113,18 +113,20 @@ def _read_query(items: Iterable[tuple[str, str]], known: Sequence[str]) -> _Quer
             fields[name] = int(value) if name == "expires_in" and plain else value
     if errors:
         raise invalid(errors)
-    return _validated(_Query, fields, ("query",))
+    return validated(_Query, fields, ("query",))
 
 
-def _validated(model: type[Model], fields: dict[str, Any], root: tuple[str, ...]) -> Model:
+def validated(model: type[Model], fields: dict[str, Any], root: tuple[str, ...]) -> Model:
+    """Make a strict model of values that were read already.
+
+    Raises:
+        Problem: `validation_error`, naming each wrong field under `root`.
+    """
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise invalid(field_errors(_plain(error), root=root, model=model)) from None
-
-
-def _plain(error: ValidationError) -> list[Any]:
-    return list(error.errors(include_url=False, include_input=False))
+        found = error.errors(include_url=False, include_input=False)
+        raise invalid(field_errors(found, root=root, model=model)) from None
 
 
 def too_few(errors: Sequence[FieldError]) -> Problem:

@@ -22,6 +22,10 @@ STAGE_JOBS, STAGE_BYTES = 500, 2**20
 """What is staged at once: it keeps Redis for some milliseconds."""
 
 IN_PROGRESS_RETRY_S = 5
+
+STALLED_S = 60.0
+"""Without a byte for so long an upload is given up: a client whose network went away never says so."""
+
 log = get_logger(__name__)
 
 
@@ -56,8 +60,8 @@ async def accept_batch(
         detail = "the first upload under this Idempotency-Key is still under way; repeat yours when it has ended"
         raise Problem("idempotency_in_progress", detail, headers={"Retry-After": str(IN_PROGRESS_RETRY_S)})
     if begun.kind == "replayed":
-        async for chunk in body:
-            digest.update(chunk)
+        async for _ in _hashed(body, digest):
+            continue
         if digest.hexdigest() != begun.fingerprint:
             raise ConflictError("idempotency_mismatch", "this Idempotency-Key was used with another body")
         return Accepted(begun.batch_id, replayed=True)
@@ -69,10 +73,24 @@ async def accept_batch(
 
 
 async def _hashed(body: AsyncIterator[bytes], digest: Any) -> AsyncIterator[bytes]:
-    async for chunk in body:
+    while (chunk := await _next(body)) is not None:
         digest.update(chunk)
         yield chunk
         await asyncio.sleep(0)  # a body that is all there already must not keep others waiting
+
+
+async def _next(body: AsyncIterator[bytes]) -> bytes | None:
+    """Give the next part of a body; None at its end.
+
+    Raises:
+        Problem: `upload_stalled`.
+    """
+    try:
+        async with asyncio.timeout(STALLED_S):
+            return await anext(body, None)
+    except TimeoutError:
+        detail = f"nothing came for {STALLED_S:.0f} s; nothing was accepted, send it again"
+        raise Problem("upload_stalled", detail, headers={"Connection": "close"}) from None
 
 
 @asynccontextmanager
@@ -123,8 +141,10 @@ class _Upload:
         """Read every line and stage what is a job; after a bad line nothing more is staged, only read."""
         try:
             async for lines in cut_lines(body):
-                for line in self._reader.read_all(lines):
-                    await self._add(line)
+                for number, text in lines:
+                    line = self._reader.read(number, text)
+                    if line is not None:
+                        await self._add(line)
                 if self._reader.full and not self._skips:
                     break
             self._refuse_bad_lines()

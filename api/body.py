@@ -2,11 +2,12 @@
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from api.problems import Problem, invalid
 from api.validation import field_errors
@@ -22,15 +23,19 @@ async def read_body(request: Request, *, most_bytes: int = MOST_BYTES) -> bytes:
     """Read the whole body; it is broken off as soon as it is known to be too large, whatever its headers say.
 
     Raises:
-        Problem: `body_too_large`.
+        Problem: as `stream_body`.
     """
     return b"".join([part async for part in stream_body(request, most_bytes=most_bytes)])
 
 
 async def stream_body(request: Request, *, most_bytes: int) -> AsyncIterator[bytes]:
-    """Give a body as it comes, as long as it is not too large; raises as `read_body`."""
-    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise Problem("unsupported_media_type", "send the body as it is, without Content-Encoding")
+    """Give a body as it comes, as long as it is not too large.
+
+    Raises:
+        Problem: `body_too_large`, or `unsupported_media_type` for a compressed one.
+    """
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
+        raise Problem("unsupported_media_type", "send the body as it is, without a Content-Encoding")
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and len(announced) < 20 and int(announced) > most_bytes:
         raise _too_large(most_bytes)
@@ -59,6 +64,15 @@ def parse_job(body: bytes) -> JobRequest:
     return parse_body(body, JobRequest, example=EXAMPLE)
 
 
+class _AnyObject(RootModel[dict[str, Any]]):
+    """An object whatever it holds."""
+
+
+def parse_object(body: bytes, *, example: str) -> dict[str, Any]:
+    """Read an object that is to be completed before it is held against a model; raises as `parse_body`."""
+    return parse_body(body, _AnyObject, example=example).root
+
+
 def parse_body(body: bytes, model: type[Model], *, example: str) -> Model:
     """Read an object of a strict model; `example` is what the answer to an empty body suggests.
 
@@ -84,6 +98,8 @@ def _refuse_syntax(body: bytes, reason: str, example: str) -> NoReturn:
         body.decode()
     except UnicodeDecodeError as wrong:
         raise Problem("invalid_json", f"the body is not UTF-8: byte {wrong.start + 1} can't be read") from None
+    if body.startswith(BOM_UTF8):
+        raise Problem("invalid_json", "the body begins with a byte order mark; leave these three bytes out")
     raise Problem("invalid_json", f"the body is not JSON: {reason}")
 
 

@@ -5,6 +5,7 @@ import secrets
 import time
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import DURATION
@@ -35,6 +36,8 @@ class Envelope:
             await self.app(inner, receive, sent)
             if sent.status >= 500:
                 log.warning("request_failed", status=sent.status, **_who(inner, sent))
+        except ClientDisconnect:
+            log.info("request_broken_off", **_who(inner, sent))  # nobody is there to be answered
         except Exception:
             log.exception("request_crashed", **_who(inner, sent))
             if sent.status:

@@ -47,6 +47,7 @@ CODES: dict[str, tuple[int, str]] = {
     "batch_dropped": (409, "The upload was given up"),
     "retry_in_progress": (409, "Another retry of the batch is under way"),
     "idempotency_result_gone": (409, "The first job of this Idempotency-Key is gone"),
+    "upload_stalled": (408, "The upload stalled"),
     "body_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body's type is not supported"),
     "too_many_lines": (422, "The batch has too many jobs"),

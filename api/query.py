@@ -1,5 +1,6 @@
-"""Query parameters that a call does not know: a misspelt one must not silently mean nothing."""
+"""Query parameters that a call does not know or is given twice: none must silently mean nothing."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from fastapi import Request
@@ -9,11 +10,13 @@ from api.validation import FieldError, unknown_name
 
 
 def refuse_unknown(request: Request, known: Sequence[str]) -> None:
-    """Refuse parameters other than these.
+    """Refuse parameters other than these, and these given more than once.
 
     Raises:
         Problem: `validation_error`, naming each and the one that may have been meant.
     """
-    wrong = dict.fromkeys(name for name in request.query_params if name not in known)
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    wrong = [FieldError(("query", name[:80]), unknown_name(name, known)) for name in given if name not in known]
+    wrong += [FieldError(("query", name), "must be given once") for name in known if given[name] > 1]
     if wrong:
-        raise invalid([FieldError(("query", name[:80]), unknown_name(name, known)) for name in wrong])
+        raise invalid(wrong)

@@ -172,6 +172,7 @@ _TITLES = {
     401: "No valid API key",
     403: "Operators only",
     404: "Not found",
+    408: "The upload stalled",
     409: "The state does not allow it",
     413: "Too large",
     415: "Not JSON",

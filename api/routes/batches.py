@@ -1,10 +1,13 @@
 """`/v1/batches`: many jobs at once, accepted whole or not at all; read, canceled, retried; their results in order."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import orjson
 from fastapi import APIRouter, Query, Request
+from pydantic_core import to_json
+from redis.exceptions import RedisError
 from starlette.responses import Response, StreamingResponse
 
 from api import schemas
@@ -18,19 +21,21 @@ from api.idempotency import idempotency_key
 from api.problems import Problem, invalid, not_found
 from api.query import refuse_unknown
 from api.services import Services, services_of
-from api.validation import FieldError
+from api.validation import MOST_ERRORS, FieldError, unknown_name
 from darkroom.batches import Batch, BatchRetry
-from darkroom.jobs import JobStatus, usd
+from darkroom.jobs import ErrorCode, JobStatus, usd
 from darkroom.store.batch_view import batch_view
 from darkroom.store.batches import BatchRecord, batch_job_id, line_of
 from darkroom.store.records import JobRecord
+from darkroom.telemetry.logs import get_logger
 
 MOST_JSON_BYTES = 16 * 2**20
 NDJSON = "application/x-ndjson"
 READ_AT_ONCE = 200
-_CODE = r"[a-z_]{1,64}"
+RETRYABLE = (*get_args(ErrorCode), "canceled", "expired")
 _EXAMPLE = '{"jobs": [{"prompt": "A fox finds a lantern"}]}'
 
+log = get_logger(__name__)
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
 
@@ -39,7 +44,7 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"])
     status_code=202,
     response_model=Batch,
     summary="Post a batch",
-    responses=schemas.problems(400, 401, 409, 413, 415, 422, 429, 503) | schemas.ACCEPTED_BATCH,
+    responses=schemas.problems(400, 401, 408, 409, 413, 415, 422, 429, 503) | schemas.ACCEPTED_BATCH,
     openapi_extra=schemas.POST_BATCH,
 )
 async def post_batch(request: Request) -> Response:
@@ -50,10 +55,11 @@ async def post_batch(request: Request) -> Response:
         body, options = stream_body(request, most_bytes=MOST_UPLOAD_BYTES), ndjson_options(items)
     else:
         require_json(request)
-        batch = parse_body(await read_body(request, most_bytes=MOST_JSON_BYTES), JsonBatch, example=_EXAMPLE)
+        text = await read_body(request, most_bytes=MOST_JSON_BYTES)
+        batch = await asyncio.to_thread(parse_body, text, JsonBatch, example=_EXAMPLE)  # long enough to be in the way
         body, options = _lines(batch.jobs), json_options(batch, items)
     accepted = await accept_batch(services, caller.tenant, body, options, key=key)
-    await services.batches.sweep(accepted.batch_id, "list")
+    await _list_jobs(services, accepted.batch_id)
     record = await services.batches.read(accepted.batch_id)
     if record is None:
         raise Problem("idempotency_result_gone", "the time of that batch is over; use a new key to make another one")
@@ -102,7 +108,7 @@ async def get_results(
     """Stream a line of JSON for each job that has ended, in the order of the upload; those that go on are left out."""
     refuse_unknown(request, ("after",))
     record = await owned_batch(request, batch_id)
-    return StreamingResponse(_results(services_of(request), record, after), media_type=NDJSON)
+    return StreamingResponse(results_of(services_of(request), record, after), media_type=NDJSON)
 
 
 @router.post(
@@ -133,22 +139,36 @@ async def retry_batch(
     request: Request,
     batch_id: str,
     include: Annotated[
-        str, Query(pattern=f"^{_CODE}(,{_CODE})*$", description="Error codes to retry too; `canceled`, `expired`.")
+        str, Query(min_length=1, description="Error codes to retry too; `canceled`, `expired`; comma-separated.")
     ]
     | None = None,
 ) -> Response:
     """Retry the failed jobs, those excepted that would fail again or whose submit is not settled, unless named."""
     refuse_unknown(request, ("include",))
+    codes = include.split(",") if include else []
+    unknown = [
+        FieldError(("query", "include"), unknown_name(code, RETRYABLE)) for code in codes if code not in RETRYABLE
+    ]
+    if unknown:
+        raise invalid(unknown[:MOST_ERRORS])
     await owned_batch(request, batch_id)
     services = services_of(request)
     try:
-        await services.batches.retry(batch_id, include.split(",") if include else [])
+        await services.batches.retry(batch_id, codes)
     except KeyError:
         raise not_found("batch") from None
     await services.batches.sweep(batch_id, "retry")
     services.waker.wake()
     record = await owned_batch(request, batch_id)
     return JSONAnswer(_retry_view(record) | {"batch": await _view(services, record)})
+
+
+async def _list_jobs(services: Services, batch_id: str) -> None:
+    """List the jobs of a batch that is accepted: no answer may say that it is not. Its timer makes up for a failure."""
+    try:
+        await services.batches.sweep(batch_id, "list")
+    except RedisError as error:
+        log.warning("batch.not_listed", batch_id=batch_id, error=str(error))
 
 
 async def _view(services: Services, record: BatchRecord) -> dict[str, Any]:
@@ -168,12 +188,17 @@ def _retry_view(record: BatchRecord) -> dict[str, Any]:
     }
 
 
-async def _results(services: Services, record: BatchRecord, after: int) -> AsyncIterator[bytes]:
+async def results_of(services: Services, record: BatchRecord, after: int) -> AsyncIterator[bytes]:
+    """Give the lines of `GET /v1/batches/{id}/results`, some at a time."""
     for first in range(after + 1, record.last_line + 1, READ_AT_ONCE):
         lines = range(first, min(first + READ_AT_ONCE, record.last_line + 1))
         jobs = await services.jobs.read_many([batch_job_id(record.batch_id, line) for line in lines])
-        ended = [job for job in jobs if JobStatus(job.status).terminal]
-        yield b"".join([await _result(services, job) for job in ended])
+        found = []
+        for job in jobs:
+            if JobStatus(job.status).terminal:
+                found.append(await _result(services, job))
+                await asyncio.sleep(0)  # signing a job's URLs takes milliseconds: others go on in between
+        yield b"".join(found)
 
 
 async def _result(services: Services, job: JobRecord) -> bytes:
@@ -188,4 +213,4 @@ def _content_type(request: Request) -> str:
 async def _lines(jobs: list[Any]) -> AsyncIterator[bytes]:
     """Give the jobs of a JSON upload as the lines of an NDJSON one."""
     for job in jobs:
-        yield orjson.dumps(job) + b"\n"
+        yield to_json(job, inf_nan_mode="constants") + b"\n"  # numbers of any length, which orjson has no room for

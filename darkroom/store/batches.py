@@ -258,8 +258,11 @@ class BatchStore:
         end = f"({before}" if before else "+"
         found_ids = await self.redis.zrevrangebylex(keys.batches(tenant), end, "-", start=0, num=limit + 1)
         ids = [str(batch_id) for batch_id in found_ids]
-        found = [await self.read(batch_id) for batch_id in ids[:limit]]
-        return [record for record in found if record is not None], ids[limit - 1] if len(ids) > limit else None
+        found = [(batch_id, await self.read(batch_id)) for batch_id in ids[:limit]]
+        gone = [batch_id for batch_id, record in found if record is None]
+        if gone:  # their time is over; an id is never given twice
+            await self.redis.zrem(keys.batches(tenant), *gone)
+        return [record for _, record in found if record is not None], ids[limit - 1] if len(ids) > limit else None
 
     async def now_ms(self) -> int:
         """Give the server's time."""

@@ -203,7 +203,10 @@ def batch(batch_id: str) -> str:
 
 
 def batches(tenant: str) -> str:
-    """Sorted set (all scores 0, ordered by id): a tenant's batches. Each new one takes up to two out that are gone."""
+    """Sorted set (all scores 0, ordered by id): a tenant's batches.
+
+    Each new one takes the oldest two out where they are gone, and a listing those that it meets.
+    """
     return f"{ROOT}batches:{tenant}"
 
 

@@ -26,8 +26,11 @@ FOLDERS = (_PACKAGE / "store" / "lua", _PACKAGE / "line" / "lua")
 MOST_AT_ONCE = 128
 """Most calls that travel together; bounds how long one pipeline keeps others waiting."""
 
-ACKNOWLEDGED = frozenset({"enqueue", "link_batch", "begin_submit", "submit_accepted", "take_over"})
-"""What replicas must have before it counts: accepted jobs, intents, and ids of predictions."""
+ACKNOWLEDGED = frozenset({"enqueue", "begin_batch", "link_batch", "begin_submit", "submit_accepted", "take_over"})
+"""What replicas must have before it counts: accepted jobs, intents, and ids of predictions.
+
+`begin_batch` gives the answer again that a batch's acceptance had, and must not give it earlier.
+"""
 
 ACKNOWLEDGE_MS = 2_000
 """How long replicas may take; longer than the usual network's hiccup, shorter than a client's patience."""

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- End an attempt that yields nothing (any more). The job fails, or gets a new attempt in its old place.
--- An attempt that a retry had asked about once more (`ask`) is replaced whatever the number of attempts.
+-- An attempt that a retry had asked about once more (`ask`) is replaced whatever the number of attempts. For what was
+-- canceled with its batch nothing is bought any more.
 -- ARGV: 1 job id, 2 attempt, 3 lease, 4 error (JSON), 5 '1' when the send created nothing (its money is taken back),
 --       6 most attempts in all (0: no replacement; counts for what upstream failed while generating, and for nothing
 --       else), 7 looks made ('' unchanged)
@@ -42,12 +43,13 @@ if job.cancel_requested_ms then
   finish(job, 'canceled', unsettled and ARGV[4])
   return 1
 end
-if attempt.ask == '1' and attempt.state == 'generating' then
+local buys_again = attempt.state == 'generating' and not is_canceled_with_batch(job)
+if buys_again and attempt.ask == '1' then
   call('HDEL', k_attempt(id, n), 'ask')
   new_attempt(job)
   return 2
 end
-if attempt.state == 'generating' and tonumber(n) < tonumber(ARGV[6]) and not is_canceled_with_batch(job) then
+if buys_again and tonumber(n) < tonumber(ARGV[6]) then
   job.attempt = int(tonumber(n) + 1)
   call('HSET', k_job(id), 'attempt', job.attempt)
   queue_again(job, attempt)

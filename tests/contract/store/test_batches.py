@@ -135,6 +135,18 @@ async def test_a_key_that_made_a_job_makes_no_batch(store: Store) -> None:
         await store.batch({}, link=False, idempotency_key="k")
 
 
+async def test_a_listing_forgets_batches_that_are_gone(store: Store) -> None:
+    oldest = [await store.batch({}), await store.batch({})]
+    for _ in range(3):
+        batch = await store.batch({})
+        await store.jobs.cancel(batch_job_id(batch, 1))
+        await finish(store, batch)
+        store.client.delete(keys.batch(batch))
+    found, _ = await store.batches.newest("a", before=None, limit=10)
+    assert [record.batch_id for record in found] == sorted(oldest, reverse=True)
+    assert store.client.zcard(keys.batches("a")) == 2
+
+
 async def test_a_batch_that_the_tenants_line_has_no_room_for_is_refused_whole(store: Store) -> None:
     await store.post()
     batch = await store.batch({}, {}, link=False)
@@ -235,6 +247,39 @@ async def test_what_upstream_fails_after_a_cancel_is_not_bought_again(store: Sto
     assert await store.attempts.failed(await store.ticket(ticket.job_id), FAILED, max_attempts=2) is Moved.DONE
     assert await counts(store, batch) == {"failed": 1}
     await finish(store, batch)
+
+
+async def test_what_a_retry_asks_about_once_more_is_not_bought_again_after_a_cancel(store: Store) -> None:
+    batch = await store.batch({}, {})
+    one, two = (await store.admit()).tickets
+    for ticket in (one, two):
+        await store.begin(ticket)
+        await store.accept(ticket, f"p-{ticket.job_id}")
+    assert await store.attempts.failed(await store.ticket(one.job_id), FAILED, max_attempts=1) is Moved.DONE
+    await store.batches.retry(batch, [])
+    await store.batches.sweep(batch, "retry")
+    assert await counts(store, batch) == {"generating": 2}
+    await store.batches.cancel(batch)
+    assert await store.attempts.failed(await store.ticket(one.job_id), FAILED, max_attempts=2) is Moved.DONE
+    assert await counts(store, batch) == {"failed": 1, "generating": 1}
+    assert (await store.admit()).tickets == []
+    await store.batches.sweep(batch, "cancel")
+
+
+async def test_each_cancel_means_what_was_retried_before_it_too(store: Store) -> None:
+    batch = await store.batch({}, {}, {})
+    [ticket] = (await store.admit(1)).tickets
+    await store.begin(ticket)
+    await store.accept(ticket, "p")  # the batch goes on whatever is canceled of it
+    await store.batches.cancel(batch)
+    await store.batches.sweep(batch, "cancel")
+    await store.batches.retry(batch, ["canceled"])
+    await store.batches.sweep(batch, "retry")
+    assert await counts(store, batch) == {"generating": 1, "queued": 2}
+    await store.batches.cancel(batch)
+    assert (await store.admit()).tickets == []
+    await store.batches.sweep(batch, "cancel")
+    assert await counts(store, batch) == {"generating": 1, "canceled": 2}
 
 
 async def test_a_retried_job_of_a_canceled_batch_goes_on_and_the_rest_does_not(store: Store) -> None:

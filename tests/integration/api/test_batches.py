@@ -1,6 +1,10 @@
 """Batches over HTTP: whole or not at all, strict or not, once under each key, in order."""
 
+import gzip
 import json
+import re
+import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,8 +12,10 @@ import httpx
 import pytest
 import redis
 
+from api.body import parse_body
 from darkroom.batches import Batch, BatchRetry
 from darkroom.store import keys
+from darkroom.store.batches import BatchStore
 from tests.support.waiting import wait_until
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -49,6 +55,19 @@ def test_a_batch_is_accepted_with_its_counts_and_what_it_costs(acme: httpx.Clien
     assert [job["queue_position"] for job in jobs] == [2, 1]
 
 
+def test_a_json_batch_is_parsed_beside_other_requests(acme: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def parse(*args: Any, **kwargs: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return parse_body(*args, **kwargs)
+
+    monkeypatch.setattr("api.routes.batches.parse_body", parse)
+    assert acme.post("/v1/batches", json={"jobs": [{"prompt": "a"}]}).status_code == 202
+    assert len(threads) == 1
+    assert "api" not in threads, "the thread of every request"
+
+
 def test_a_json_batch_with_defaults_is_the_same(acme: httpx.Client) -> None:
     body = {
         "jobs": [{"prompt": "a"}, {"prompt": "b", "max_images": 2}],
@@ -83,6 +102,8 @@ def test_a_json_batch_with_defaults_is_the_same(acme: httpx.Client) -> None:
         (lines({}), "?webhook_url=http://127.0.0.1/", ["webhook", "url"], "loopback"),
         (lines({}), "?prio=low", ["query", "prio"], "did you mean priority?"),
         (b"\xff\n", "", ["line", 1], "not UTF-8"),
+        (b"\xef\xbb\xbf" + lines({}), "", ["line", 1], "the line begins with a byte order mark"),
+        (lines({}), "?metadata.a=1&metadata.a=2", ["query", "metadata.a"], "given once"),
     ],
 )
 def test_a_bad_line_or_option_refuses_the_whole_batch_and_says_where(
@@ -96,6 +117,38 @@ def test_a_bad_line_or_option_refuses_the_whole_batch_and_says_where(
     assert waiting(acme) == 0
     assert staged(redis_url) == []
     assert post(acme, lines({}), **{"Idempotency-Key": "k"}).status_code == 202, "its key is free again"
+
+
+@pytest.mark.parametrize("query", ["?on_invalid=skip", "?on_invalid=skip&priority=low"])
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"[" * 100_000, "recursion limit"),
+        (b'{"prompt": ' * 500, "recursion limit"),
+        (b'{"prompt": "\\ud800"}', "hex escape"),
+        (b'{"prompt": "a", "expires_in": 1e400}', "must be a whole number"),
+        (b'{"prompt": "a", "expires_in": Infinity}', "is not a JSON number"),
+        (b'{"prompt": "a", "max_images": ' + b"9" * 30 + b"}", "must be 15 or less"),
+        (b'{"prompt": "a", "max_images": ' + b"9" * 5_000 + b"}", "out of range"),
+        (b'{"prompt": "a", "prompt": "b"}', "given twice"),
+    ],
+)
+def test_what_no_reader_of_json_can_hold_is_a_bad_line_like_any_other(
+    line: bytes, words: str, query: str, acme: httpx.Client
+) -> None:
+    answer = post(acme, lines({}) + line + b"\n" + lines({}), query)
+    assert (answer.status_code, answer.json()["total"]) == (202, 2), answer.text
+    [error] = answer.json()["skipped"]["errors"]
+    assert error["loc"][:2] == ["line", 2]
+    assert words in error["msg"]
+
+
+@pytest.mark.parametrize("number", ["9" * 30, "1e400"])
+def test_a_number_of_a_json_batch_that_is_too_large_is_named(number: str, acme: httpx.Client) -> None:
+    body = f'{{"jobs": [{{"prompt": "a", "expires_in": {number}}}]}}'
+    answer = acme.post("/v1/batches", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["errors"][0]["loc"][:2] == ["line", 1]
 
 
 def test_every_bad_line_is_named_up_to_a_hundred_errors(acme: httpx.Client) -> None:
@@ -145,6 +198,26 @@ def test_a_second_upload_under_a_key_waits_for_the_first(acme: httpx.Client, umb
     assert (seen[1].json()["code"], int(seen[1].headers["Retry-After"]) > 0) == ("idempotency_in_progress", True)
 
 
+def answers(client: httpx.Client, status: str) -> float:
+    """Count the uploads that were answered so; "0" is not at all."""
+    pattern = rf'^\w+_count{{method="POST",route="/v1/batches",status="{status}"}} (\S+)$'
+    found = re.search(pattern, client.get("/metrics").text, re.MULTILINE)
+    return float(found[1]) if found else 0
+
+
+def test_an_upload_that_breaks_off_is_no_crash_of_ours(acme: httpx.Client, redis_url: str) -> None:
+    unanswered, crashed = answers(acme, "0"), answers(acme, "500")
+
+    def breaks() -> Iterator[bytes]:
+        yield lines({})
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        post(acme, breaks())
+    wait_until(lambda: answers(acme, "0") + answers(acme, "500") > unanswered + crashed, what="the upload to end")
+    assert (answers(acme, "0"), answers(acme, "500")) == (unanswered + 1, crashed)
+
+
 def test_an_upload_that_breaks_off_leaves_nothing_and_may_be_repeated(acme: httpx.Client, redis_url: str) -> None:
     def breaks() -> Iterator[bytes]:
         yield lines(*[{}] * 600)
@@ -155,6 +228,34 @@ def test_an_upload_that_breaks_off_leaves_nothing_and_may_be_repeated(acme: http
         post(acme, breaks(), **key)
     wait_until(lambda: not staged(redis_url), what="the staged jobs to go")
     assert post(acme, lines({}), **key).status_code == 202
+
+
+def test_an_upload_that_stalls_is_given_up_and_may_be_repeated(
+    acme: httpx.Client, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.batch_upload.STALLED_S", 0.2)
+    head = f"POST /v1/batches HTTP/1.1\r\nHost: x\r\nAuthorization: {acme.headers['Authorization']}\r\n"
+    head += "Content-Type: application/x-ndjson\r\nIdempotency-Key: k\r\nContent-Length: 1000000\r\n\r\n"
+    with socket.create_connection((acme.base_url.host, acme.base_url.port or 80), timeout=20) as client:
+        client.sendall(head.encode() + lines(*[{}] * 600))
+        answer = b"".join(iter(lambda: client.recv(65536), b""))  # it says so and hangs up
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"upload_stalled"' in answer
+    assert staged(redis_url) == []
+    assert post(acme, lines({}), **{"Idempotency-Key": "k"}).status_code == 202
+
+
+def test_what_is_accepted_is_answered_so_though_its_jobs_can_not_be_listed_now(
+    acme: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def breaks(self: BatchStore, batch_id: str, sweep: str) -> None:
+        raise redis.exceptions.ConnectionError("reset")
+
+    monkeypatch.setattr(BatchStore, "sweep", breaks)
+    answer = post(acme, lines({}, {}))
+    assert (answer.status_code, answer.json()["total"]) == (202, 2)
+    monkeypatch.undo()
+    assert len(acme.get(f"/v1/jobs?batch_id={answer.json()['id']}").json()["data"]) == 2
 
 
 def test_too_much_is_refused(acme: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +276,30 @@ def test_a_batch_that_the_line_has_no_room_for_is_refused_whole(acme: httpx.Clie
     answer = post(acme, lines(*[{}] * 61))
     assert (answer.status_code, answer.json()["code"]) == (429, "line_full")
     assert waiting(acme) == 0
+
+
+def test_a_compressed_upload_is_refused_as_what_it_is(acme: httpx.Client) -> None:
+    answer = post(acme, gzip.compress(lines({})), **{"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+    assert "Content-Encoding" in answer.json()["detail"]
+    assert post(acme, lines({}), **{"Content-Encoding": "identity"}).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("include=cancelled", "did you mean canceled?"),
+        ("include=canceled,", "is not known"),
+        ("include=canceled&include=expired", "must be given once"),
+    ],
+)
+def test_a_code_to_retry_that_does_not_exist_is_named(query: str, words: str, acme: httpx.Client) -> None:
+    batch = post(acme, lines({})).json()["id"]
+    answer = acme.post(f"/v1/batches/{batch}/retry?{query}")
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["loc"] == ["query", "include"]
+    assert words in error["msg"]
 
 
 def test_nobody_sees_another_tenants_batch(acme: httpx.Client, umbra: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,19 @@ async def test_a_job_counts_once_the_replica_is_back(store: Store, replica: Embe
     accepted = await store.jobs.enqueue("a", request, idempotency_key="k")
     assert accepted.replayed
     assert [record.job_id for record in await store.jobs.read_many([accepted.job_id])] == [accepted.job_id]
+
+
+async def test_a_batch_counts_once_the_replica_is_back(store: Store, replica: EmbeddedValkey) -> None:
+    upload: dict[str, Any] = {"webhook": None, "metadata": {}, "idempotency_key": "k", "max_queued": 10}
+    batch = await store.batch({}, link=False, **upload)
+    freeze(replica)
+    with pytest.raises(NotAcknowledgedError):
+        await store.batches.link(batch, fingerprint="f", max_queued=10)
+    with pytest.raises(NotAcknowledgedError):
+        await store.batches.begin("a", **upload)
+    thaw(replica)
+    assert (await store.batches.begin("a", **upload)).batch_id == batch
+    await store.batches.sweep(batch, "list")
 
 
 async def test_an_intent_counts_once_the_replica_is_back(store: Store, replica: EmbeddedValkey) -> None:
