@@ -1,5 +1,6 @@
 """The command's root: what all commands share, and the list of them."""
 
+import json
 from importlib.metadata import version as installed_version
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from darkroom.cli import (
     batch,
     batches,
+    connection,
     health,
     jobs,
     keys,
@@ -20,6 +22,8 @@ from darkroom.cli import (
     webhooks,
 )
 
+DISTRIBUTION = "darkroom-queue"
+
 app = typer.Typer(
     name="darkroom",
     help="Darkroom: a durable job queue for multi-image generation with Seedream 4.5 Sequential.",
@@ -31,7 +35,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"darkroom {installed_version('darkroom-queue')}")
+        typer.echo(f"darkroom {installed_version(DISTRIBUTION)}")
         raise typer.Exit
 
 
@@ -44,10 +48,13 @@ def _root(
     pass
 
 
-@app.command()
-def version() -> None:
+@app.command(epilog="Example: darkroom version --json")
+def version(as_json: connection.AsJson = False) -> None:
     """Say which version this is."""
-    _print_version(True)
+    if as_json:
+        typer.echo(json.dumps({"version": installed_version(DISTRIBUTION)}))
+    else:
+        _print_version(True)
 
 
 for commands in (submit, batch, batches, jobs, watch, overview, keys):

@@ -69,6 +69,7 @@ def results(
     after: Annotated[int, typer.Option(min=0, help="Only lines after this one.")] = 0,
     url: Url = None,
     key: Key = None,
+    _as_json: Annotated[bool, typer.Option("--json", help="It is JSON in any case, an object a line.")] = False,
 ) -> None:
     """Print what has ended so far, a JSON object a line, in the order of the batch's lines."""
     with one_line_errors(), open_client(url, key) as client:

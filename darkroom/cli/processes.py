@@ -22,9 +22,9 @@ _GRACEFUL_S = 10
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    app.command()(up)
-    app.command()(api)
-    app.command()(worker)
+    app.command(epilog="Example: darkroom up --port 8001 --workers 2")(up)
+    app.command(epilog="Example: darkroom api --port 8000")(api)
+    app.command(epilog="Example: darkroom worker --name w1 --queues submit,store")(worker)
     app.command(
         add_help_option=False,
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},

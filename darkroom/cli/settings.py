@@ -1,16 +1,19 @@
 """`darkroom settings`: what is in force here, secrets hidden."""
 
+import json
+
 import typer
 
+from darkroom.cli.connection import AsJson
 from darkroom.cli.refusal import refusals, tell_unknown_names
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
-    app.command(name="settings")(show)
+    app.command(name="settings", epilog="Example: darkroom settings --json")(show)
 
 
-def show() -> None:
+def show(as_json: AsJson = False) -> None:
     """Check the settings of this environment and say what is in force; secrets are not shown."""
     from pydantic import SecretStr
 
@@ -19,12 +22,17 @@ def show() -> None:
     with refusals():
         loaded = load_settings()
         tell_unknown_names()
+    found: dict[str, dict[str, str | bool]] = {}
     for area in (loaded.upstream, loaded.redis, loaded.service, loaded.storage, loaded.webhooks):
         for name, field in type(area).model_fields.items():
             value = getattr(area, name)
             shown = "(set)" if isinstance(value, SecretStr) else _spell(name, value)
-            source = "" if name in area.model_fields_set else "  (default)"
-            typer.echo(f"{field.validation_alias}={shown}{source}")
+            found[str(field.validation_alias)] = {"value": shown, "default": name not in area.model_fields_set}
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for variable, said in found.items():
+        typer.echo(f"{variable}={said['value']}{'  (default)' if said['default'] else ''}")
 
 
 def _spell(name: str, value: object) -> str:

@@ -1,5 +1,6 @@
 """The client commands as they are typed: help, what they refuse without a service, and what they need installed."""
 
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ COMMANDS = [
     *(["submit"], ["batch"], ["jobs"], ["watch"], ["cancel"], ["retry"], ["status"], ["usage"], ["keys"]),
     *(["batches", name] for name in ("list", "show", "results", "cancel", "retry")),
 ]
+SERVICE_COMMANDS = [["up"], ["api"], ["worker"], ["settings"], ["health"], ["version"]]
 BASE_IMPORTS = {"httpx", "pydantic", "rich", "typer", "standardwebhooks"}
 BLOCKER = """
 import importlib.abc, sys
@@ -46,11 +48,27 @@ def run(*arguments: str, directory: Path, program: tuple[str, ...] = ("-m", "dar
 Done = subprocess.CompletedProcess[str]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("command", [*COMMANDS, *SERVICE_COMMANDS], ids=" ".join)
 def test_help_shows_an_example(command: list[str], tmp_path: Path) -> None:
     done = run(*command, "--help", directory=tmp_path, COLUMNS="200")
     assert done.returncode == 0
     assert f"darkroom {' '.join(command)}" in done.stdout.partition("Example")[2]
+
+
+def test_what_is_said_of_this_machine_is_json_too(tmp_path: Path) -> None:
+    version = json.loads(run("version", "--json", directory=tmp_path).stdout)["version"]
+    assert run("version", directory=tmp_path).stdout == f"darkroom {version}\n"
+    settings = {"WAVESPEED_TIER": "gold", "DARKROOM_AUTH": "off", "WAVESPEED_API_KEY": "ws_secret"}
+    done = run("settings", "--json", directory=tmp_path, **settings)
+    found = json.loads(done.stdout)
+    assert found["WAVESPEED_TIER"] == {"value": "gold", "default": False}
+    assert found["DARKROOM_PORT"] == {"value": "8000", "default": True}
+    assert "ws_secret" not in done.stdout
+    health = run("health", "--json", directory=tmp_path, DARKROOM_PORT="9", **settings)
+    assert health.returncode == 1
+    said = json.loads(health.stdout)
+    assert (said["process"], said["healthy"]) == ("api", False)
+    assert said["problem"]
 
 
 def test_completion_is_offered(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from darkroom.client.answers import Answer
 from darkroom.client.downloads import download
 from darkroom.client.errors import ConnectionFailed, DownloadFailed, NotFinished
+from darkroom.client.files import Part
 from darkroom.client.steps import Fetch, Pause
 from darkroom.jobs import Job
 from tests.support.client_samples import IMAGE, JOB_ID, SIGNED, answer, job_fields, output_fields
@@ -120,3 +121,15 @@ def test_a_job_that_was_cut_short_is_read_anew(tmp_path: Path) -> None:
 def test_no_id_leads_out_of_the_directory(tmp_path: Path, job_id: str) -> None:
     with pytest.raises(DownloadFailed, match="id"):
         play(download(done(id=job_id), tmp_path, overwrite=False, retries=0))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_half_a_file_goes_when_the_disk_is_full_only_as_it_is_closed(tmp_path: Path) -> None:
+    image = tmp_path / "00.png"
+    half = tmp_path / "00.png.0a1b2c3d.part"
+    half.symlink_to("/dev/full")
+    part = Part(half, image, done().outputs[0])
+    part.write(b"few")  # still in the buffer
+    with pytest.raises(OSError, match="No space left"):
+        part.close()
+    assert list(tmp_path.iterdir()) == []
