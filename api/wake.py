@@ -41,6 +41,11 @@ class Waker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything asked for is published, or has failed."""
+        return not self._tasks
+
     async def close(self) -> None:
         """Wait for a publish under way, for a second at most, and let the thread go."""
         await asyncio.gather(*self._tasks)

@@ -27,6 +27,12 @@ class RunningApi:
         services: Services = self.app.state.services
         return services.watcher.count
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether every wake-up call that it was asked for has gone out."""
+        services: Services = self.app.state.services
+        return services.waker.is_idle
+
     def client(self, key: str | None = None) -> httpx.Client:
         """Open a client with a key; the caller closes it."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}

@@ -17,6 +17,7 @@ from tests.support.api import RunningApi, running_api
 from tests.support.by_hand import ByHand
 from tests.support.s3 import s3_client
 from tests.support.settings import ACME, OPERATOR, UMBRA, service_settings
+from tests.support.waiting import wait_until
 
 BUCKET = "api-tests"
 
@@ -32,8 +33,9 @@ def api_server(valkey_server: EmbeddedValkey, s3_server: EmbeddedS3) -> Iterator
 
 
 @pytest.fixture
-def api(api_server: RunningApi, redis_url: str) -> RunningApi:
-    return api_server
+def api(api_server: RunningApi, redis_url: str) -> Iterator[RunningApi]:
+    yield api_server
+    wait_until(lambda: api_server.is_idle, what="the last wake-up call, which the next test must not find")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from tests.support.clients import Awaited, LosesAnswers, LosesAnswersAsync
 from tests.support.fleet import API_KEY, Fleet
 from tests.support.s3 import s3_client
 from tests.support.settings import ACME, service_settings
+from tests.support.waiting import wait_until
 
 Make = Callable[..., Any]
 
@@ -32,8 +33,9 @@ def api_server(valkey_server: EmbeddedValkey, s3_server: EmbeddedS3) -> Iterator
 
 
 @pytest.fixture
-def api(api_server: RunningApi, redis_url: str) -> RunningApi:
-    return api_server
+def api(api_server: RunningApi, redis_url: str) -> Iterator[RunningApi]:
+    yield api_server
+    wait_until(lambda: api_server.is_idle, what="the last wake-up call, which the next test must not find")
 
 
 @pytest.fixture
