@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from api.validation import FieldError, field_errors
 from darkroom.errors import DarkroomError, RetryableError
+from darkroom.store.batches import TooManyUploadsError
 from darkroom.store.connection import UNAVAILABLE
 from darkroom.store.jobs import BudgetError, ConflictError, LineFullError
 from darkroom.store.room import StoreFullError
@@ -25,6 +26,7 @@ from darkroom.store.scripts import NotAcknowledgedError
 MEDIA_TYPE = "application/problem+json"
 STORE_RETRY_S = 2
 LINE_RETRY_S = 10
+UPLOADS_RETRY_S = 5
 
 CODES: dict[str, tuple[int, str]] = {
     "invalid_json": (400, "The body is not a JSON object"),
@@ -55,6 +57,7 @@ CODES: dict[str, tuple[int, str]] = {
     "idempotency_mismatch": (422, "The Idempotency-Key was used with another body"),
     "exceeds_budget": (422, "It costs more than a whole budget"),
     "budget_exceeded": (429, "Today's budget is spent"),
+    "too_many_uploads": (429, "Too many uploads are under way"),
     "line_full": (429, "Too many jobs are waiting"),
     "internal_error": (500, "Something went wrong here"),
     "store_unavailable": (503, "The store can't be reached"),
@@ -123,9 +126,7 @@ def problem_of(error: Exception) -> Problem | None:
         case ConflictError():
             return Problem(error.code, f"{error}{_MENDS.get(error.code, '')}")
         case LineFullError():
-            return Problem(
-                "line_full", f"{error}; try again once some have left the line", headers=_after(LINE_RETRY_S)
-            )
+            return _of_line(error)
         case BudgetError(resets_in_s=None):
             return Problem("exceeds_budget", f"{error}; ask for fewer images, or have the budget raised")
         case BudgetError():
@@ -138,6 +139,13 @@ def problem_of(error: Exception) -> Problem | None:
         case DarkroomError():
             return None
     return None
+
+
+def _of_line(error: LineFullError) -> Problem:
+    if isinstance(error, TooManyUploadsError):
+        detail = f"{error}; try again once one of them has ended"
+        return Problem("too_many_uploads", detail, headers=_after(UPLOADS_RETRY_S))
+    return Problem("line_full", f"{error}; try again once some have left the line", headers=_after(LINE_RETRY_S))
 
 
 _TAKES_NO_WRITES = ("NOREPLICAS", "MISCONF")

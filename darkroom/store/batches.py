@@ -25,12 +25,19 @@ MOST_LINES = 1_000_000
 SILENCE_MS = 15_000
 """How long an uploader may be silent before its batch may be begun anew; after twice that it is dropped."""
 
+MOST_UPLOADS = 8
+"""Uploads of a tenant at once: what is staged counts against no other limit."""
+
 SLICES: dict[str, int] = {"list": 500, "cancel": 100, "retry": 100, "retire": 250, "drop": 500}
-"""Lines of one slice: none keeps Redis for more than a few milliseconds (`bench batch_accept` shows the longest)."""
+"""Lines of one slice: none keeps Redis for more than a few milliseconds (`bench batches` shows the longest)."""
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LINE_DIGITS = 4
 _LINE_BITS = 5 * _LINE_DIGITS
+
+
+class TooManyUploadsError(LineFullError):
+    """The tenant has as many uploads under way as it may. Retryable once one has ended."""
 
 
 class BatchGoneError(ConflictError):
@@ -145,6 +152,7 @@ class BatchStore:
         Raises:
             ConflictError: `idempotency_mismatch`, the key made a job. Permanent.
             LineFullError: retryable once jobs of the tenant have left the line.
+            TooManyUploadsError: retryable once another upload of the tenant has ended.
         """
         batch_id = new_batch_id()
         key_hash = hashlib.sha256(idempotency_key.encode()).hexdigest()[:32] if idempotency_key else ""
@@ -159,6 +167,7 @@ class BatchStore:
             "" if webhook is None else webhook.model_dump_json(),
             orjson.dumps(metadata).decode(),
             max_queued,
+            MOST_UPLOADS,
         )
         match int(reply[0]):
             case 1:
@@ -171,6 +180,8 @@ class BatchStore:
                 raise ConflictError("idempotency_mismatch", "this Idempotency-Key was used for a job")
             case -2:
                 raise LineFullError(f"{max_queued} jobs are waiting already")
+            case -3:
+                raise TooManyUploadsError(f"{MOST_UPLOADS} uploads of yours are under way already")
         raise AssertionError(f"begin_batch.lua answered {reply!r}")
 
     async def stage(self, batch_id: str, lines: Sequence[Line]) -> None:

@@ -218,6 +218,14 @@ def usage(tenant: str, day: int) -> str:
     return f"{ROOT}usage:{tenant}:{day}"
 
 
+def uploads(tenant: str) -> str:
+    """Sorted set: a tenant's batches that are being uploaded, scored by when they count as given up (ms, server time).
+
+    Expires when the last of them does.
+    """
+    return f"{ROOT}uploads:{tenant}"
+
+
 def idempotency(tenant: str, key_hash: str) -> str:
     """Hash: the job or batch that an idempotency key made, and its body's fingerprint. Lives at least 24 hours.
 

@@ -72,18 +72,18 @@ def _left(cell: Cell, rest: str, mortal: bool) -> Iterator[str]:
 
 
 def _its_batch_lives(cell: Cell, job_id: str) -> bool:
-    """A batch that goes on, or whose sweep has not come to the job yet."""
+    """A batch that goes on, is not written down yet, or whose sweep has not come to the job yet."""
     batch = cell.jobs[job_id].get("batch", "-")
     record = cell.at(keys.batch(batch))
-    return record.get("status") == "running" or "retire_line" in record
+    return "status" in record and ("manifest" not in record or "retire_line" in record)
 
 
 def _batch(cell: Cell, batch_id: str, mortal: bool) -> Iterator[str]:
     record = cell.at(keys.batch(batch_id))
     if "status" not in record:
         return  # a test's own, with a budget and nothing else
-    timed = batch_id in cell.due("m") or f"{batch_id}:retire" in cell.due("s")
-    if mortal == (record["status"] == "running" or timed):
+    timed = batch_id in cell.due("m") or {f"{batch_id}:retire", f"{batch_id}:drop"} & set(cell.due("s"))
+    if mortal == bool(record["status"] == "running" or timed):
         yield "has a life-time although it goes on, or none although it has ended and is written down"
 
 

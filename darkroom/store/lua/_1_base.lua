@@ -29,6 +29,7 @@ local function k_secrets(tenant) return ROOT .. 'secrets:' .. tenant end
 local function k_webhook(tenant) return ROOT .. 'webhook:' .. tenant end
 local function k_batch(id) return ROOT .. 'batch:' .. id end
 local function k_batches(tenant) return ROOT .. 'batches:' .. tenant end
+local function k_uploads(tenant) return ROOT .. 'uploads:' .. tenant end
 local function k_idempotency(tenant, hash) return ROOT .. 'idem:' .. tenant .. ':' .. hash end
 local function k_usage(tenant, day) return ROOT .. 'usage:' .. tenant .. ':' .. day end
 local K_DUE = ROOT .. 'due'

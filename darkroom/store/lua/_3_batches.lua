@@ -52,11 +52,14 @@ local function count_of_batch(job, name, amount)
   end
 end
 
+-- Whether what became of its jobs is not written down yet; till then none of them may go.
 local function is_batch_open(batch)
-  return batch ~= '-' and call('HGET', k_batch(batch), 'status') == 'running'
+  if batch == '-' then return false end
+  local known = fields(k_batch(batch), 'status', 'manifest')
+  return known.status and not known.manifest
 end
 
--- The last of its jobs has ended: its description is to be written, then it is told; its jobs' time begins.
+-- The last of its jobs has ended: what became of them is to be written down; then it is told, and their time begins.
 local function close_batch(batch)
   if batch == '-' then return end
   local known = fields(k_batch(batch), 'status', 'open', 'canceled_ms', 'n:canceled')
@@ -64,7 +67,6 @@ local function close_batch(batch)
   local canceled = known.canceled_ms and tonumber(known['n:canceled'] or 0) > 0
   call('HSET', k_batch(batch), 'status', canceled and 'canceled' or 'completed', 'finished_ms', int(NOW))
   call('HINCRBY', K_TOTALS, canceled and 'batches_canceled' or 'batches_completed', 1)
-  start_sweep(batch, 'retire', 0)
   due_in('m:' .. batch, 0)
 end
 
@@ -80,8 +82,7 @@ end
 
 -- An ended batch's own time begins once its jobs' has, and what became of it is written down.
 local function retire_batch(batch)
-  local known = fields(k_batch(batch), 'status', 'ttl_ms', 'retire_line')
-  if not known.status or known.status == 'running' or known.retire_line then return end
-  if call('ZSCORE', K_DUE, 'm:' .. batch) then return end
+  local known = fields(k_batch(batch), 'manifest', 'ttl_ms', 'retire_line')
+  if not known.manifest or known.retire_line then return end
   call('PEXPIRE', k_batch(batch), int(tonumber(known.ttl_ms) + BATCH_OUTLIVES_MS))
 end

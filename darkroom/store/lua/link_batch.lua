@@ -30,6 +30,7 @@ if batch.idem then
   call('PEXPIRE', idem, ARGV[3])
 end
 call('ZREM', K_DUE, sweep_timer(id, 'drop'))
+call('ZREM', k_uploads(tenant), id)
 start_sweep(id, 'list', SWEEP_PATIENCE_MS)
 call('ZADD', k_batches(tenant), 0, id)
 for _, old in ipairs(call('ZRANGE', k_batches(tenant), 0, 1)) do

@@ -8,7 +8,7 @@ if batch.lease ~= ARGV[2] or not (batch.status == 'completed' or batch.status ==
 if call('ZREM', K_DUE, 'm:' .. id) == 0 then return -1 end
 call('HINCRBY', key, 'lease', 1)
 call('HSET', key, 'manifest', ARGV[3])
-retire_batch(id)
+start_sweep(id, 'retire', 0)
 local webhook = batch.webhook and cjson.decode(batch.webhook) or default_webhook(batch.tenant)
 local names = webhook and type(webhook.events) == 'table'
 if not webhook or (names and not wants(webhook, 'batch.completed')) or (not names and not batch.webhook) then return 1 end

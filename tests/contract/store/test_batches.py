@@ -5,7 +5,16 @@ import pytest
 from darkroom.jobs import JobRequest, Webhook
 from darkroom.store import keys
 from darkroom.store.attempts import Moved
-from darkroom.store.batches import BatchGoneError, BatchRecord, Line, batch_job_id, line_of, new_batch_id
+from darkroom.store.batches import (
+    MOST_UPLOADS,
+    BatchGoneError,
+    BatchRecord,
+    Line,
+    TooManyUploadsError,
+    batch_job_id,
+    line_of,
+    new_batch_id,
+)
 from darkroom.store.jobs import BudgetError, ConflictError, LineFullError
 from darkroom.store.listing import JobFilter, list_jobs
 from tests.support.stores import FAILED, UNSETTLED, Store
@@ -129,6 +138,23 @@ async def test_what_a_dead_uploader_left_is_swept_by_its_timer(store: Store) -> 
     assert keys.job(batch_job_id(batch, 1)) not in store.cell().values
 
 
+async def test_a_tenant_has_so_many_uploads_at_once_and_no_more(store: Store) -> None:
+    async def begin(tenant: str = "a") -> str:
+        begun = await store.batches.begin(tenant, webhook=None, metadata={}, idempotency_key=None, max_queued=9)
+        return begun.batch_id
+
+    first, second, *_ = [await begin() for _ in range(MOST_UPLOADS)]
+    with pytest.raises(TooManyUploadsError):
+        await begin()
+    await begin("b")
+    await store.batches.drop(first)
+    await begin()
+    store.client.zadd(keys.uploads("a"), {second: 1})  # its uploader was silent for too long
+    await begin()
+    with pytest.raises(TooManyUploadsError):
+        await begin()
+
+
 async def test_a_key_that_made_a_job_makes_no_batch(store: Store) -> None:
     await store.jobs.enqueue("a", JobRequest(prompt="x"), idempotency_key="k")
     with pytest.raises(ConflictError, match="used for a job"):
@@ -185,10 +211,10 @@ async def test_counts_follow_the_jobs_and_the_last_one_ends_the_batch(store: Sto
 
 async def finish(store: Store, batch: str) -> None:
     """Write down what became of an ended batch, and let its jobs' time begin."""
-    await store.batches.sweep(batch, "retire")
     claim = await store.batches.claim_manifest(batch, lease_ms=1_000)
     assert claim is not None
     assert await store.batches.tell(batch, claim[0], {"bucket": "b"})
+    await store.batches.sweep(batch, "retire")
 
 
 async def test_jobs_live_until_their_batch_has_ended(store: Store) -> None:
@@ -197,10 +223,11 @@ async def test_jobs_live_until_their_batch_has_ended(store: Store) -> None:
     await store_all(store, batch, 1)
     assert store.client.pttl(keys.job(batch_job_id(batch, 1))) == -1
     await store_all(store, batch, 2)
-    await store.batches.sweep(batch, "retire")
-    assert 0 < store.client.pttl(keys.job(batch_job_id(batch, 1))) <= 604_800_000
-    assert store.client.pttl(keys.batch(batch)) == -1, "what became of it is not written down yet"
+    for line in (1, 2):
+        assert store.client.pttl(keys.job(batch_job_id(batch, line))) == -1, "what became of it is not written down yet"
+    assert store.client.pttl(keys.batch(batch)) == -1
     await finish(store, batch)
+    assert 0 < store.client.pttl(keys.job(batch_job_id(batch, 1))) <= 604_800_000
     assert store.client.pttl(keys.batch(batch)) > store.client.pttl(keys.job(batch_job_id(batch, 1)))
 
 

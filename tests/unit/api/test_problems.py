@@ -15,6 +15,7 @@ from redis.exceptions import (
 from api.problems import CODES, Problem, problem_of
 from darkroom.errors import RetryableError, StaleLeaseError
 from darkroom.storage.errors import StorageUnavailableError
+from darkroom.store.batches import TooManyUploadsError
 from darkroom.store.jobs import ConflictError, LineFullError
 
 
@@ -26,6 +27,7 @@ from darkroom.store.jobs import ConflictError, LineFullError
         (ConflictError("not_retryable", "m"), 409, "not_retryable"),
         (ConflictError("submit_unconfirmed", "m"), 409, "submit_unconfirmed"),
         (LineFullError("60 jobs are waiting"), 429, "line_full"),
+        (TooManyUploadsError("8 uploads"), 429, "too_many_uploads"),
         (ConnectionError("redis://:password@host refused"), 503, "store_unavailable"),
         (AuthenticationError("invalid password"), 503, "store_unavailable"),
         (BusyLoadingError("loading"), 503, "store_unavailable"),
