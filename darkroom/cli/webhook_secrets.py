@@ -53,10 +53,11 @@ def revoke(
     tenant: Tenant = None,
     url: Url = None,
     key: Key = None,
+    as_json: AsJson = False,
 ) -> None:
     """Let a secret sign nothing from now on; after the last one the operator's signs again."""
     api(url, key).call("DELETE", "webhooks", "secrets", secret, query={"tenant": tenant})
-    typer.echo(f"{secret} signs nothing any more")
+    typer.echo(json.dumps({"revoked": secret}) if as_json else f"{secret} signs nothing any more")
 
 
 @default.command(epilog="Example: darkroom webhooks default show --tenant acme")
@@ -80,10 +81,10 @@ def set_default(
 
 
 @default.command(epilog="Example: darkroom webhooks default clear --tenant acme")
-def clear(tenant: Tenant = None, url: Url = None, key: Key = None) -> None:
+def clear(tenant: Tenant = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Tell nobody of jobs that name no webhook of their own."""
     api(url, key).call("DELETE", "webhooks", "default", query={"tenant": tenant})
-    typer.echo("there is no default webhook any more")
+    typer.echo(json.dumps(None) if as_json else "there is no default webhook any more")
 
 
 def _say(webhook: Any, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """How a batch looks from outside: the batch of the API, of `batch.json` and of the webhook."""
 
+from math import ceil
 from typing import Any
 
 import orjson
@@ -69,10 +70,10 @@ def _seconds_left(fields: dict[str, str], counts: dict[str, int], now_ms: int, i
     ended = sum(counts[status.value] for status in TERMINAL_STATUSES)
     left = total - ended
     if ended >= max(1, MEASURED_AFTER * total):
-        return round((now_ms - int(fields["linked_ms"])) / 1000 * left / ended)
+        return ceil((now_ms - int(fields["linked_ms"])) / 1000 * left / ended)
     if not images_per_minute:
         return None
-    return round(int(fields["images"]) * left / total * 60 / images_per_minute)
+    return ceil(int(fields["images"]) * left / total * 60 / images_per_minute)
 
 
 def _links(batch_id: str, base_url: str) -> dict[str, str]:
