@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("story", type=Path, nargs="?", default=Path(__file__).with_name("story.txt"))
     parser.add_argument("--directory", type=Path, default=Path("strip"))
     options = parser.parse_args()
-    title, *scenes = filter(None, map(str.strip, options.story.read_text("utf-8").splitlines())) or [""]
+    title, *scenes = [line.strip() for line in options.story.read_text("utf-8").splitlines() if line.strip()] or [""]
     if not 1 <= len(scenes) <= 15:
         sys.exit(f"{options.story}: a line that says who and how, then 1 to 15 lines, one for each panel")
     with open_client() as darkroom:

@@ -28,6 +28,7 @@ TEMPLATE = (
     "A series of {views} catalogue photos of the same product: {name}, {material}, {colour}. {list}. "
     "House style of the whole line: pale oak table, plain warm grey wall, soft window light from the left, no text."
 )
+PRODUCT = ["sku", "name", "material", "colour"]
 COLUMNS = ["sku", "status", "images", "paths", "cost_usd"]
 
 
@@ -51,14 +52,15 @@ def lines_of(products: Path) -> list[dict[str, object]]:
     views = "; ".join(f"{number}: {view}" for number, view in enumerate(VIEWS, 1))
     lines: list[dict[str, object]] = []
     with products.open(newline="", encoding="utf-8-sig") as file:
-        for row in csv.DictReader(file, restval=""):
-            try:
-                prompt = TEMPLATE.format(views=len(VIEWS), list=views, **row)
-                sku = row["sku"]
-            except (KeyError, TypeError):
-                sys.exit(f"{products}: the columns must be sku, name, material and colour")
+        rows = csv.DictReader(file, restval="", restkey="more")
+        if sorted(rows.fieldnames or ()) != sorted(PRODUCT):
+            sys.exit(f"{products}: the columns must be {', '.join(PRODUCT)}")
+        for row in rows:
+            if "more" in row or not all(row.values()):
+                sys.exit(f"{products}, line {rows.line_num}: a cell is empty, or there is one too many")
+            sku, prompt = row["sku"], TEMPLATE.format(views=len(VIEWS), list=views, **row)
             if not re.fullmatch(r"\w[\w.-]*", sku):
-                sys.exit(f"{products}: {sku!r} can't be the name of a folder")
+                sys.exit(f"{products}, line {rows.line_num}: {sku!r} can't be the name of a folder")
             lines.append({"custom_id": sku, "prompt": prompt, "max_images": len(VIEWS)})
     return lines
 
