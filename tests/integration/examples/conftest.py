@@ -2,7 +2,7 @@
 
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,19 @@ class Folder:
         (line,) = program.err
         return line.rstrip("\n")
 
+    def changed(self, script: str, before: str, after: str) -> str:
+        """Write a copy of an example with one place changed and give its path."""
+        source = (EXAMPLES / script).read_text()
+        assert source.count(before) == 1
+        copy = self.directory / f"changed_{len(list(self.directory.glob('changed_*')))}.py"
+        copy.write_text(source.replace(before, after))
+        return str(copy)
+
+    def killed_before(self, script: str, line: str) -> str:
+        """Write a copy of an example that kills itself just before this line and give its path."""
+        indent = line[: len(line) - len(line.lstrip())]
+        return self.changed(script, line, f"{indent}__import__('os').kill(os.getpid(), 9)\n{line}")
+
     def files(self, name: str) -> dict[str, tuple[int, int]]:
         """Give the images there, each with what changes when it is written again."""
         root = self.directory / name
@@ -87,6 +100,18 @@ def folder(fleet: Fleet, tmp_path: Path) -> Iterator[Folder]:
     yield folder
     for program in folder.started:
         program.stop()
+
+
+@pytest.fixture
+def forget_keys(fleet: Fleet) -> Callable[[], None]:
+    """Have the service forget every Idempotency-Key, as it does after a day."""
+
+    def forget() -> None:
+        forgotten = [name for name in fleet.redis.scan_iter() if "idem" in name]
+        assert forgotten
+        fleet.redis.delete(*forgotten)
+
+    return forget
 
 
 @pytest.fixture

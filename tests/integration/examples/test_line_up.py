@@ -2,6 +2,7 @@
 
 import csv
 import signal
+from collections.abc import Callable
 
 import pytest
 
@@ -58,14 +59,22 @@ def test_the_products_become_folders_and_an_index_and_again_cost_nothing(
 
 
 def test_a_batch_whose_key_is_forgotten_is_found_by_its_metadata(
-    folder: Folder, fleet: Fleet, hero: str, simulator: RunningSimulator
+    folder: Folder, hero: str, simulator: RunningSimulator, forget_keys: Callable[[], None]
 ) -> None:
     products = write_products(folder, hero)
     first = folder.run(LINE_UP, products)
-    forgotten = [name for name in fleet.redis.scan_iter() if "idem" in name]
-    assert forgotten
-    fleet.redis.delete(*forgotten)
+    forget_keys()
     assert folder.run(LINE_UP, products).out[0] == first.out[0]
+    assert simulator.ledger(hero)["totals"]["predictions"] == 1
+
+
+def test_a_batch_that_is_not_found_by_its_metadata_is_the_same_by_its_key(
+    folder: Folder, hero: str, simulator: RunningSimulator
+) -> None:
+    products = write_products(folder, hero)
+    first = folder.run(LINE_UP, products)
+    blind = folder.changed(LINE_UP, "    batch = known or ", "    batch = ")
+    assert folder.run(blind, products).out[0] == first.out[0]
     assert simulator.ledger(hero)["totals"]["predictions"] == 1
 
 
@@ -87,27 +96,31 @@ def test_killed_before_the_answer_is_known_it_is_still_one_batch(
     folder: Folder, hero: str, simulator: RunningSimulator
 ) -> None:
     products = write_products(folder, hero)
-    source = (EXAMPLES / LINE_UP).read_text()
-    before = '    print(f"{batch.id}: '
-    assert source.count(before) == 1
-    killed = folder.directory / "killed.py"
-    killed.write_text(
-        source.replace(before, "    import signal\n\n    os.kill(os.getpid(), signal.SIGKILL)\n" + before)
-    )
-    assert folder.start(str(killed), products).wait() == -signal.SIGKILL
+    killed = folder.killed_before(LINE_UP, '    print(f"{batch.id}: ')
+    assert folder.start(killed, products).wait() == -signal.SIGKILL
     folder.run(LINE_UP, products)
     assert simulator.ledger(hero)["totals"]["predictions"] == 1
 
 
-def test_a_failed_product_is_in_the_index_and_goes_on_by_a_retry(
+def test_a_failed_product_is_in_the_index_and_comes_after_a_retry(
     folder: Folder, fleet: Fleet, hero: str, simulator: RunningSimulator
 ) -> None:
-    products = write_products(folder, hero, f"{hero} [[sim:fail=1200]]")
+    products = write_products(folder, hero, f"{hero} two [[sim:inference=600]]")
     program = folder.start(LINE_UP, products)
+    wait_until(lambda: "1 of 2 done" in program.output, what=f"one to be done: {program.output}")
+    (held,) = simulator.predictions(f"{hero} two")
+    simulator.fail(held["id"], 1200)
     assert program.wait() == 1
     batch_id = program.out[0].split(":")[0]
     assert program.err == [f"not all came: `darkroom retry {batch_id}` lets them go on; then run this again\n"]
     assert [(row["status"], row["images"]) for row in index(folder)] == [("completed", "4"), ("failed", "0")]
+
+    answer = fleet.client.post(f"/v1/batches/{batch_id}/retry", params={"include": "content_moderation"})
+    assert answer.status_code == 200, answer.text
+    wait_until(lambda: len(simulator.predictions(f"{hero} two")) == 2, what="the second attempt to be upstream")
+    simulator.complete(simulator.predictions(f"{hero} two")[1]["id"])
+    assert folder.run(LINE_UP, products).out[0].startswith(batch_id)
+    assert [(row["status"], row["images"]) for row in index(folder)] == [("completed", "4"), ("completed", "4")]
 
 
 @pytest.mark.parametrize(

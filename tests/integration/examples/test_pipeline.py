@@ -3,18 +3,19 @@
 import signal
 import socket
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from simulator.testing import RunningSimulator
-from tests.integration.examples.conftest import EXAMPLES, Folder
+from tests.integration.examples.conftest import Folder
 from tests.support.fleet import Fleet
 from tests.support.launched import Launched
 from tests.support.waiting import wait_until
 
 PIPELINE, START = "pipeline/pipeline.py", "pipeline/start.py"
-KILL = "import signal; os.kill(os.getpid(), signal.SIGKILL)"
+REMEMBER = '            with db:\n                db.execute("UPDATE'
 
 
 @pytest.fixture
@@ -41,12 +42,12 @@ class Pipeline:
 
     def serve_killed_before(self, line: str) -> Launched:
         """Start one that kills itself just before this line of its source."""
-        source = (EXAMPLES / PIPELINE).read_text()
-        assert source.count(line) == 1
-        indent = line[: len(line) - len(line.lstrip())]
-        copy = self._folder.directory / "killed.py"
-        copy.write_text(source.replace(line, f"{indent}{KILL}\n{line}"))
-        return self.serve(str(copy))
+        return self.serve(self._folder.killed_before(PIPELINE, line))
+
+    def serve_blind(self) -> Launched:
+        """Start one that looks for no job by its metadata."""
+        lookup = "        return following\n"
+        return self.serve(self._folder.changed(PIPELINE, lookup, "        pass\n"))
 
     def begin(self, hero: str) -> str:
         """Post a first job and give its id."""
@@ -133,7 +134,7 @@ def test_webhooks_that_come_twice_do_nothing_more(pipeline: Pipeline, hero: str,
         "    with db:  # on the disk before it is answered",
         "    work.set()",
         "    return await darkroom.submit(",
-        '            with db:\n                db.execute("UPDATE',
+        REMEMBER,
     ],
     ids=["before it is written down", "before it is answered", "before the post", "after the post"],
 )
@@ -150,15 +151,24 @@ def test_killed_in_between_each_step_is_still_done_once(
 
 
 def test_a_job_whose_key_is_forgotten_is_found_by_its_metadata(
-    pipeline: Pipeline, fleet: Fleet, hero: str, simulator: RunningSimulator
+    pipeline: Pipeline, hero: str, simulator: RunningSimulator, forget_keys: Callable[[], None]
 ) -> None:
-    program = pipeline.serve_killed_before('            with db:\n                db.execute("UPDATE')
+    program = pipeline.serve_killed_before(REMEMBER)
     pipeline.begin(hero)
     assert program.wait() == -signal.SIGKILL, program.output
-    forgotten = [name for name in fleet.redis.scan_iter() if "idem" in name]
-    assert forgotten
-    fleet.redis.delete(*forgotten)
+    forget_keys()
     pipeline.serve()
+    pipeline.wait_for_steps(2)
+    assert simulator.ledger(hero)["totals"]["predictions"] == 2
+
+
+def test_a_job_that_is_not_found_by_its_metadata_is_the_same_by_its_key(
+    pipeline: Pipeline, hero: str, simulator: RunningSimulator
+) -> None:
+    program = pipeline.serve_killed_before(REMEMBER)
+    pipeline.begin(hero)
+    assert program.wait() == -signal.SIGKILL, program.output
+    pipeline.serve_blind()
     pipeline.wait_for_steps(2)
     assert simulator.ledger(hero)["totals"]["predictions"] == 2
 
