@@ -44,7 +44,7 @@ def main() -> None:
         write_index(darkroom, batch, options.directory)
     print(f"{options.directory / 'index.csv'}: {batch.counts.completed} of {batch.total}, {batch.cost.spent:.2f} USD")
     if batch.counts.completed < batch.total:
-        sys.exit(f"not all came: `darkroom retry {batch.id}` lets them go on; then run this again")
+        sys.exit(f"not all came; `darkroom retry {batch.id}`, then this again, goes on with them")
 
 
 def lines_of(products: Path) -> list[dict[str, object]]:

@@ -112,7 +112,7 @@ def test_a_failed_product_is_in_the_index_and_comes_after_a_retry(
     simulator.fail(held["id"], 1200)
     assert program.wait() == 1
     batch_id = program.out[0].split(":")[0]
-    assert program.err == [f"not all came: `darkroom retry {batch_id}` lets them go on; then run this again\n"]
+    assert program.err == [f"not all came; `darkroom retry {batch_id}`, then this again, goes on with them\n"]
     assert [(row["status"], row["images"]) for row in index(folder)] == [("completed", "4"), ("failed", "0")]
 
     answer = fleet.client.post(f"/v1/batches/{batch_id}/retry", params={"include": "content_moderation"})

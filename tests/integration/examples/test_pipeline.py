@@ -63,11 +63,11 @@ class Pipeline:
     def wait_for_steps(self, number: int) -> list[tuple[Any, ...]]:
         """Wait until so many steps are done, what follows them posted too."""
 
-        def done() -> list[tuple[Any, ...]] | None:
+        def done() -> list[tuple[Any, ...]]:
             rows = self.steps()
-            return rows if len(rows) == number and all(row[-1] is not None for row in rows) else None
+            return rows if len(rows) == number and all(row[-1] is not None for row in rows) else []
 
-        return wait_until(done, 60, what=f"{number} steps to be done")  # type: ignore[return-value]
+        return wait_until(done, 60, what=f"{number} steps to be done")
 
     def jobs(self, hero: str) -> list[dict[str, Any]]:
         """Give the jobs about somebody, newest first."""
