@@ -32,7 +32,8 @@ end
 
 -- `fresh`: a new attempt whatever upstream has. `unsettled_too`: a new attempt even where the last submit is not settled
 -- and may have been paid. Its place is a new one: a batch's cancel before it no longer means this job.
--- -> 'resumed' at no cost | 'new' attempt, which costs again | 'unsettled': its last submit is not settled
+-- -> 'resumed' at no cost, or 'asked', which costs again if upstream still says that its prediction failed
+--    | 'new' attempt, which costs again | 'unsettled': its last submit is not settled
 local function go_on(job, fresh, unsettled_too)
   local key, attempt = k_job(job.id), load_attempt(job.id, job.attempt)
   local done = fields(key, 'error', 'resolved')
@@ -53,5 +54,5 @@ local function go_on(job, fresh, unsettled_too)
   end
   if job.batch ~= '-' then call('HSET', key, 'seq', call('INCR', K_SEQ)) end
   set_status(job, status)
-  return 'resumed'
+  return call('HGET', k_attempt(job.id, job.attempt), 'ask') == '1' and 'asked' or 'resumed'
 end

@@ -22,6 +22,6 @@ return sweep_slice(ARGV[1], 'retry', tonumber(ARGV[2]), function(id)
   if not worth and not named[code] then return skip(code) end
   local how = go_on(job, false, named.submit_unconfirmed)
   if how == 'unsettled' then return skip('submit_unconfirmed') end
-  call('HINCRBY', key, 'retry_' .. how, 1)
-  if how == 'new' then call('HINCRBY', key, 'retry_images', job.images) end
+  call('HINCRBY', key, how == 'new' and 'retry_new' or 'retry_resumed', 1)
+  if how ~= 'resumed' then call('HINCRBY', key, 'retry_images', job.images) end
 end)
