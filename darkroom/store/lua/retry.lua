@@ -14,7 +14,7 @@ if mark ~= '' and done.retry_mark == mark then return { tonumber(done.retry_code
 if not TERMINAL[job.status] or job.status == 'completed' then return { -2 } end
 local how = go_on(job, ARGV[2] == '1', false)
 if how == 'unsettled' then return { -3 } end
-local code = how == 'resumed' and 3 or 1
+local code = how == 'new' and 1 or 3
 if mark ~= '' then call('HSET', k_job(id), 'retry_mark', mark, 'retry_code', code) end
 if code == 3 then return { 3, 0 } end
 return { 1, wake() }

@@ -349,6 +349,21 @@ async def test_retry_lets_those_go_on_that_are_worth_it_and_counts_the_rest(stor
     assert await counts(store, batch) == {"completed": 1, "queued": 4}
 
 
+async def test_a_retry_counts_as_cost_what_upstream_has_failed_and_is_asked_about_once_more(store: Store) -> None:
+    batch = await store.batch({"max_images": 3}, {"max_images": 2})
+    [first, second] = (await store.admit()).tickets
+    for ticket, prediction in ((first, "p-1"), (second, "p-2")):
+        await store.begin(ticket)
+        await store.accept(ticket, prediction)
+    await store.attempts.failed(await store.ticket(first.job_id), FAILED)
+    held = await store.hand_over(await store.ticket(second.job_id))
+    await store.attempts.failed(held, FAILED)  # its images are still there to be copied
+    await store.batches.retry(batch, [])
+    await store.batches.sweep(batch, "retry")
+    fields = (await read(store, batch)).fields
+    assert (fields.get("retry_resumed"), fields.get("retry_new"), fields.get("retry_images")) == ("2", None, "3")
+
+
 async def test_two_retries_of_a_batch_do_not_mix(store: Store) -> None:
     batch = await store.batch({})
     await store.batches.retry(batch, ["canceled"])
