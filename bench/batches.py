@@ -110,6 +110,7 @@ def _read(client: httpx.Client, batch: str, lines: int) -> dict[str, Any]:
 def _timed(fleet: Fleet, api: psutil.Process, what: str, do: Any) -> dict[str, Any]:
     """Do it, and give what it took: seconds, memory of the API at its most, and how others fared meanwhile."""
     fleet.redis.slowlog_reset()
+    rewrites = _rewrites(fleet)
     before = api.memory_info().rss
     with _beside(fleet, api) as seen:
         started = time.perf_counter()
@@ -120,9 +121,25 @@ def _timed(fleet: Fleet, api: psutil.Process, what: str, do: Any) -> dict[str, A
         f"{what}_s": seconds,
         f"{what}_rss_growth": max([*seen["rss"], before]) - before,
         f"{what}_longest_us": max((int(entry["duration"]) for entry in slow), default=LOGGED_FROM_US),
+        f"{what}_longest": [[int(entry["duration"]), _script(entry["command"])] for entry in _longest_of(slow)],
+        f"{what}_aof_rewrites": _rewrites(fleet) - rewrites,
         f"{what}_reads_ms": seen["reads"],
         f"{what}_answer": answer,
     }
+
+
+def _rewrites(fleet: Fleet) -> int:
+    return int(fleet.redis.info("persistence")["aof_rewrites"])
+
+
+def _longest_of(slow: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(slow, key=lambda entry: int(entry["duration"]), reverse=True)[:5]
+
+
+def _script(command: bytes | str) -> str:
+    """Give the beginning of a command: a script's name is not in it, its digest is."""
+    text = command.decode(errors="replace") if isinstance(command, bytes) else command
+    return " ".join(text.split()[:2])[:60]
 
 
 @contextmanager
@@ -166,6 +183,9 @@ def _figures(lines: int, rows: list[dict[str, Any]]) -> Iterator[Figure]:
     ):
         yield figure(case, words, "s", *(row[f"{what}_s"] for row in rows))
         yield figure(case, "… longest command of Valkey (1 ms or less: 1)", "ms", *_longest(rows, what))
+        calm = [row for row in rows if not row[f"{what}_aof_rewrites"]]
+        if calm:
+            yield figure(case, "… where no rewrite of the append-only file began", "ms", *_longest(calm, what))
         yield figure(case, "… another's GET meanwhile", "ms", *(ms for row in rows for ms in row[f"{what}_reads_ms"]))
         yield figure(case, "… the API's memory grows by", "MB", *(row[f"{what}_rss_growth"] / 1e6 for row in rows))
 
