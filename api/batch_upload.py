@@ -18,7 +18,7 @@ from darkroom.store.batches import SILENCE_MS, BatchGoneError, Line
 from darkroom.store.jobs import ConflictError
 from darkroom.telemetry.logs import get_logger
 
-STAGE_JOBS, STAGE_BYTES = 500, 2**20
+STAGE_JOBS, STAGE_BYTES = 200, 2**19
 """What is staged at once: it keeps Redis for some milliseconds."""
 
 IN_PROGRESS_RETRY_S = 5

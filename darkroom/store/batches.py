@@ -28,7 +28,7 @@ SILENCE_MS = 15_000
 MOST_UPLOADS = 8
 """Uploads of a tenant at once: what is staged counts against no other limit."""
 
-SLICES: dict[str, int] = {"list": 500, "cancel": 100, "retry": 100, "retire": 250, "drop": 500}
+SLICES: dict[str, int] = {"list": 250, "cancel": 40, "retry": 40, "retire": 100, "drop": 250}
 """Lines of one slice: none keeps Redis for more than a few milliseconds (`bench batches` shows the longest)."""
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -185,7 +185,7 @@ class BatchStore:
         raise AssertionError(f"begin_batch.lua answered {reply!r}")
 
     async def stage(self, batch_id: str, lines: Sequence[Line]) -> None:
-        """Write some jobs of an upload; 500 lines or 1 MB at most, which keeps Redis for a few milliseconds.
+        """Write some jobs of an upload; 200 lines or 512 kB at most, which keeps Redis for a few milliseconds.
 
         Raises:
             BatchGoneError: it is not being accepted any more.
