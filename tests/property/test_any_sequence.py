@@ -16,9 +16,10 @@ from darkroom.store import keys
 from darkroom.store.attempts import Moved
 from darkroom.store.deliveries import host_of
 from darkroom.timers import DueAttempt
+from tests.property.batch_moves import BatchMoves
 from tests.property.machine import HOUR_MS
 from tests.property.model import ModelJob
-from tests.property.moves import Moves, ages, picks, webhooks
+from tests.property.moves import ages, picks, webhooks
 from tests.support.cell import Cell
 
 EXAMPLES = int(os.environ.get("DARKROOM_PROPERTY_EXAMPLES", "45"))
@@ -30,7 +31,7 @@ heard = st.sampled_from(["up", "failed", "failed", ""])
 small_limits = st.sampled_from([(20, 3), (4, 1), (8, 50)])
 
 
-class Everything(Moves):
+class Everything(BatchMoves):
     """Adds what time, operators and receivers of webhooks do."""
 
     @initialize(
@@ -58,6 +59,9 @@ class Everything(Moves):
 
     def _step(self, job: ModelJob) -> None:
         match job.current.state:
+            case "" | "queued" if job.waiting and job.canceled_with_batch:
+                self.slices(job.batch, "cancel", most=100)
+                assert job.status == "canceled"
             case "" | "queued" if job.waiting:
                 self.lift_budgets()
                 self.resume()
@@ -117,10 +121,10 @@ class Everything(Moves):
         if item.state == "unconfirmed":
             self.client.zadd(keys.slots(DEFAULT_LANE), {f"{job.job_id}:{item.number}": 1}, xx=True)
 
-    @precondition(lambda self: any(job.waiting and job.has_deadline for job in self.model.values()))
+    @precondition(lambda self: any(job.waiting and self.has_timer(job) for job in self.model.values()))
     @rule(pick=picks)
     def deadline_passes(self, pick: int) -> None:
-        waiting = [job for job in self.model.values() if job.waiting and job.has_deadline]
+        waiting = [job for job in self.model.values() if job.waiting and self.has_timer(job)]
         job = waiting[pick % len(waiting)]
         self.client.hincrby(keys.job(job.job_id), "queued_ms", -DAY_MS)
         job.deadline_passed = True
@@ -176,6 +180,7 @@ class Everything(Moves):
         if entry.state == "admitted":
             self.run(self.attempts.unadmit([entry.ticket]))
             item.move("queued")
+            job.queue_again()
         if entry.state == "submitting":
             moved = self.run(self.attempts.unknown(entry.ticket, look_in_ms=0, message="vanished"))
             assert moved == Moved.DONE
@@ -225,7 +230,9 @@ class Everything(Moves):
     @rule(pick=picks)
     def time_is_over(self, pick: int) -> None:
         """A finished job's record vanishes, and the indexes are trimmed of it."""
-        over = [job for job in self.model.values() if job.over]
+        over = [job for job in self.model.values() if job.over and self.client.pttl(keys.job(job.job_id)) >= 0]
+        if not over:
+            return
         job = over[pick % len(over)]
         self.let_expire(job)
         for _ in range(4):  # the four terminal statuses, a slice each
