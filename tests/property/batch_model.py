@@ -146,7 +146,7 @@ class ModelBatch:
 
     def tell(self, lease: int) -> bool:
         """Have its end written down by whoever holds the lease."""
-        if lease != self.lease or not self.to_write:
+        if not lease or lease != self.lease or not self.to_write:
             return False
         self.lease += 1
         self.written = True
