@@ -36,6 +36,7 @@ batch_webhooks = st.sampled_from(
     ]
 )
 tenants = st.sampled_from(["a", "a", "b-1"])
+slice_sizes = st.sampled_from([0, 1, 2, 99])
 codes = st.sampled_from(["upstream_failed", "submit_unconfirmed", "canceled", "expired"])
 
 
@@ -199,23 +200,29 @@ class BatchMoves(Moves):
             self._link(batch, 99, refuse=False)
 
     @precondition(lambda self: self.batches)
-    @rule(pick=picks)
-    def cancel_batch(self, pick: int) -> None:
+    @rule(pick=picks, most=slice_sizes)
+    def cancel_batch(self, pick: int, most: int) -> None:
+        """Cancel, and perhaps die after the first slice."""
         batch = self._choose_batch(pick, "running")
         expected = batch.cancel(self.order)
         if expected == 1:
             self.run(self.batch_store.cancel(batch.batch_id))
+            if most:
+                self.slices(batch, "cancel", most=most)
             return
         with pytest.raises(KeyError if expected == -1 else ConflictError):
             self.run(self.batch_store.cancel(batch.batch_id))
 
     @precondition(lambda self: self.batches)
-    @rule(pick=picks, include=st.sets(codes, max_size=3))
-    def retry_batch(self, pick: int, include: set[str]) -> None:
+    @rule(pick=picks, include=st.sets(codes, max_size=3), most=slice_sizes)
+    def retry_batch(self, pick: int, include: set[str], most: int) -> None:
+        """Retry, and perhaps die after the first slice."""
         batch = self._choose_batch(pick, "running", "completed", "canceled")
         expected = batch.retry(frozenset(include))
         if expected == 1:
             self.run(self.batch_store.retry(batch.batch_id, sorted(include)))
+            if most:
+                self.slices(batch, "retry", most=most)
             return
         with pytest.raises(KeyError if expected == -1 else ConflictError):
             self.run(self.batch_store.retry(batch.batch_id, sorted(include)))
@@ -264,7 +271,7 @@ class BatchMoves(Moves):
         lease = self._claim(batch)
         assert lease is not None
         if between == "retry":
-            self.retry_batch(list(self.batches).index(batch.batch_id) * 7, {"canceled", "expired"})
+            self._retry_all(batch)
         if between == "claim":
             assert self._claim(batch) is not None
         self._tell(batch, lease - age)
@@ -281,6 +288,11 @@ class BatchMoves(Moves):
     def claim(self, pick: int) -> None:
         batch = self._choose_batch(pick, "completed", "canceled")
         assert (self._claim(batch) is not None) == batch.to_write
+
+    def _retry_all(self, batch: ModelBatch) -> None:
+        if batch.retry(frozenset({"canceled", "expired"})) == 1:
+            self.run(self.batch_store.retry(batch.batch_id, ["canceled", "expired"]))
+            self.slices(batch, "retry", most=99)
 
     def _claim(self, batch: ModelBatch) -> int | None:
         to_write = batch.to_write
