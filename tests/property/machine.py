@@ -13,11 +13,13 @@ from darkroom.line.lanes import DEFAULT_LANE, LaneStore
 from darkroom.line.line import Line
 from darkroom.store import keys
 from darkroom.store.attempts import AttemptStore, Ticket
+from darkroom.store.batches import BatchStore
 from darkroom.store.callbacks import CallbackStore
 from darkroom.store.connection import connect
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
 from darkroom.timers import Timers
+from tests.property.batch_model import ModelBatch
 from tests.property.model import ModelJob, Try
 from tests.property.repeating import Repeating
 from tests.support.cell import Cell
@@ -42,9 +44,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.jobs, self.attempts = JobStore(self.redis), AttemptStore(self.redis)
         self.line, self.lanes = Line(self.redis), LaneStore(self.redis)
         self.timers, self.deliveries = Timers(self.redis), DeliveryStore(self.redis)
-        self.callbacks = CallbackStore(self.redis)
+        self.callbacks, self.batch_store = CallbackStore(self.redis), BatchStore(self.redis)
         self.repeating = Repeating(self.jobs.scripts, self.client)
         self.model: dict[str, ModelJob] = {}
+        self.batches: dict[str, ModelBatch] = {}
         self.owners: dict[str, tuple[str, int]] = {}
         self.once: dict[str, tuple[str, int]] = {}
         self.target: ModelJob | None = None
@@ -97,14 +100,27 @@ class StoreMachine(RuleBasedStateMachine):
         """Give any job."""
         return list(self.model.values())[pick % len(self.model)]
 
+    def batch_of(self, key: str) -> ModelBatch | None:
+        """Give the batch that an idempotency key has made or makes."""
+        return next((item for item in self.batches.values() if item.key == key and item.status != "dropped"), None)
+
+    def goes_to_the_end(self, job: ModelJob) -> None:
+        """Give a job a new place in the line."""
+        self.order += 1
+        job.order = self.order
+
     @invariant()
     def nothing_is_lost_or_leaked(self) -> None:
         """Hold the store against its own rules and against the model."""
         cell = Cell.read(self.client)
         assert broken_rules(cell) == []
         assert immortal_keys(cell) == []
-        assert {job_id: _shown(record) for job_id, record in cell.jobs.items()} == {
+        assert set(cell.staged) == {job_id for batch in self.batches.values() for job_id in batch.staged}
+        assert {job_id: _shown(record) for job_id, record in cell.accepted.items()} == {
             job.job_id: _expected(job) for job in self.model.values()
+        }
+        assert {batch_id: _shown_batch(record) for batch_id, record in cell.under("batch:")} == {
+            batch.batch_id: _expected_batch(batch) for batch in self.batches.values()
         }
         assert {item.member: _shown_try(item.record) for item in cell.attempts} == {
             f"{job.job_id}:{item.number}": _expected_try(item)
@@ -117,11 +133,15 @@ class StoreMachine(RuleBasedStateMachine):
             told.setdefault(event["job"], Counter())[event["type"]] += 1
         for job in self.model.values():
             assert told.get(job.job_id, Counter()) == job.told
+        for batch in self.batches.values():
+            assert told.get(batch.batch_id, Counter())["batch.completed"] == batch.told
 
     def let_expire(self, job: ModelJob) -> None:
         """Do what Valkey does when a record's time is over."""
         self.client.delete(keys.job(job.job_id), *(keys.attempt(job.job_id, number) for number in job.tries))
         del self.model[job.job_id]
+        if job.batch is not None:
+            job.batch.jobs = {line: other for line, other in job.batch.jobs.items() if other is not job}
 
 
 def _shown(record: dict[str, str]) -> tuple[object, ...]:
@@ -142,3 +162,18 @@ def _shown_try(record: dict[str, str]) -> tuple[object, ...]:
 
 def _expected_try(item: Try) -> tuple[object, ...]:
     return item.state, item.lease, item.sends, item.prediction, item.duplicates
+
+
+def _shown_batch(record: dict[str, str]) -> tuple[object, ...]:
+    sweeps = {name.removesuffix("_line"): int(line) for name, line in record.items() if name.endswith("_line")}
+    last_line = sweeps.pop("last")
+    retried = Counter({name[6:]: int(count) for name, count in record.items() if _counts_retried(name)})
+    return record["status"], last_line, sweeps, retried, int(record.get("lease", 0)), "manifest" in record
+
+
+def _counts_retried(name: str) -> bool:
+    return name.startswith("retry_") and name not in ("retry_line", "retry_include")
+
+
+def _expected_batch(batch: ModelBatch) -> tuple[object, ...]:
+    return batch.status, batch.last_line, batch.sweeps, batch.retried, batch.lease, batch.written

@@ -6,6 +6,10 @@ from the store itself by `tests.support.conservation`.
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.property.batch_model import ModelBatch
 
 LIVE = ("admitted", "submitting", "unconfirmed", "generating", "storing")
 TERMINAL = ("completed", "failed", "canceled", "expired")
@@ -72,6 +76,7 @@ class ModelJob:
     wanted: frozenset[str]
     has_deadline: bool
     order: int
+    batch: "ModelBatch | None" = None
     status: str = "queued"
     attempt: int = 1
     tries: dict[int, Try] = field(default_factory=lambda: {1: Try(1)})
@@ -83,6 +88,13 @@ class ModelJob:
     resolved: bool = False
     late: list[int] = field(default_factory=list)
     told: Counter[str] = field(default_factory=Counter)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Let its batch count what becomes of it."""
+        before = getattr(self, name, value)
+        super().__setattr__(name, value)
+        if name == "status" and self.batch is not None:
+            self.batch.moved(before, value)
 
     @property
     def current(self) -> Try:
@@ -98,6 +110,11 @@ class ModelJob:
     def over(self) -> bool:
         """Whether it has ended and nothing of it goes on, so that its time runs."""
         return self.status in TERMINAL and not any(item.state in LIVE for item in self.tries.values())
+
+    @property
+    def canceled_with_batch(self) -> bool:
+        """Whether its batch was canceled while it had the place that it has."""
+        return self.batch is not None and self.order <= self.batch.canceled_upto
 
     def is_current(self, item: Try) -> bool:
         """Whether this attempt still decides the job's status."""
@@ -116,7 +133,7 @@ class ModelJob:
 
     def queue_again(self) -> None:
         """Go back to the old place, unless the owner has canceled meanwhile."""
-        if self.cancel_requested:
+        if self.cancel_requested or self.canceled_with_batch:
             self.finish("canceled")
         else:
             self.status = "queued"
@@ -212,8 +229,8 @@ class ModelJob:
         """End an attempt that yields nothing."""
         if created_nothing and self.use_duplicate(item):
             return 2
-        asked = item.asked and item.state == "generating"
-        replace = item.state == "generating" and item.number < most
+        buys_again = item.state == "generating" and not self.canceled_with_batch
+        asked, replace = buys_again and item.asked, buys_again and item.number < most
         item.failed_in = item.state
         item.move("failed")
         self.spent -= self.images if created_nothing else 0
@@ -256,13 +273,13 @@ class ModelJob:
         self.finish("canceled")
         return DONE
 
-    def retry(self, *, fresh: bool) -> int:
+    def retry(self, *, fresh: bool, unsettled_too: bool = False) -> int:
         """Let the owner have it go on."""
         if self.status not in TERMINAL or self.status == "completed":
             return -2
         item = self.current
         left_open = self.error == "submit_unconfirmed" and not item.prediction and not self.resolved
-        if left_open or (item.state == "unconfirmed" and fresh):
+        if (left_open and not unsettled_too) or (item.state == "unconfirmed" and fresh):
             return -3
         self.error, self.cancel_requested, self.has_deadline, self.deadline_passed = "", False, False, False
         self.resolved = False

@@ -81,9 +81,9 @@ class Moves(BudgetRules):
                 self.jobs.enqueue("a", JobRequest(prompt="once", max_images=images), idempotency_key=key)
             )
         except ConflictError:
-            assert first is not None
-            assert first[1] != images
+            assert self.batch_of(key) is not None or (first is not None and first[1] != images)
             return
+        assert self.batch_of(key) is None
         assert accepted.replayed == (first is not None)
         if first is not None:
             assert first == (accepted.job_id, images)
@@ -101,19 +101,20 @@ class Moves(BudgetRules):
         admission = self.run(self.line.admit(DEFAULT_LANE, most=most, lease_ms=HOUR_MS, max_unstored=unstored))
         if self.paused:
             assert (admission.reason, admission.tickets) == ("paused", [])
-        dear = self._ended_as_too_dear()
+        passed_over = self._ended_at_their_turn()
         for ticket in admission.tickets:
             job = self.model[ticket.job_id]
-            for other in [other for other in dear if self._goes_before(other, job)]:
-                dear.remove(other)
-                self._fails_at_its_turn(other)
+            for other in [other for other in passed_over if _goes_before(other, job)]:
+                passed_over.remove(other)
+                self._ends_at_its_turn(other)
             self._holds_its_turn(job)
             job.current.move("admitted")
             assert (ticket.attempt, ticket.lease) == (job.attempt, job.current.lease)
-        for other in dear:
-            self._fails_at_its_turn(other)
-        tenants = {self.model[ticket.job_id].tenant for ticket in admission.tickets}
-        self.keeps_to_budgets(tenants, empty=admission.reason == "empty")
+        for other in passed_over:
+            self._ends_at_its_turn(other)
+        self.keeps_to_budgets(
+            [self.model[ticket.job_id] for ticket in admission.tickets], empty=admission.reason == "empty"
+        )
         if not admission.tickets:
             return
         cell = Cell.read(self.client)
@@ -125,29 +126,33 @@ class Moves(BudgetRules):
 
     def _holds_its_turn(self, job: ModelJob) -> None:
         assert job.waiting
-        rivals = [other for other in self.model.values() if other.waiting and other.tenant == job.tenant]
-        assert min(rivals, key=_place) is job
+        ahead = [other for other in self.model.values() if other.waiting and _goes_before(other, job)]
+        held = Cell.read(self.client).at(keys.HELD_BATCHES) if ahead else {}
+        assert [other for other in ahead if _same_flow(other, job) or _in_rotation(other, held)] == []
 
-    def _goes_before(self, other: ModelJob, job: ModelJob) -> bool:
-        return other.tenant == job.tenant and _place(other) < _place(job)
-
-    def _ended_as_too_dear(self) -> list[ModelJob]:
-        """Give the waiting jobs that are failed now, in the order of their turns."""
+    def _ended_at_their_turn(self) -> list[ModelJob]:
+        """Give the waiting jobs that have ended now, in the order of their turns."""
         jobs = Cell.read(self.client).jobs
-        return sorted((job for job in self.model.values() if job.waiting and _failed(jobs[job.job_id])), key=_place)
+        ended = [job for job in self.model.values() if job.waiting and jobs[job.job_id]["status"] != "queued"]
+        return sorted((job for job in ended if jobs[job.job_id]["status"] in ("failed", "canceled")), key=_place)
 
-    def _fails_at_its_turn(self, job: ModelJob) -> None:
+    def _ends_at_its_turn(self, job: ModelJob) -> None:
+        """See what was waiting end instead of being sent: canceled with its batch, or dearer than a whole budget."""
         self._holds_its_turn(job)
-        assert self.over_budget(job.tenant, job.images, refuse=False) == "ever"
+        if job.canceled_with_batch:
+            job.finish("canceled")
+            return
+        assert self.dearer_than_a_budget(job)
         job.finish("failed", "exceeds_budget")
 
     @precondition(lambda self: self.has("admitted"))
     @rule(pick=picks, stale=ages)
     def unadmit(self, pick: int, stale: int) -> None:
-        _, item, ticket, good = self.fenced(pick, stale, "admitted")
+        job, item, ticket, good = self.fenced(pick, stale, "admitted")
         self.run(self.attempts.unadmit([ticket]))
         if good:
             item.move("queued")
+            job.queue_again()
 
     @precondition(lambda self: self.has("admitted"))
     @rule(pick=picks, stale=ages)
@@ -159,7 +164,7 @@ class Moves(BudgetRules):
                 ticket, lease_ms=HOUR_MS, sync_lease_ms=HOUR_MS, key="k", mark=f"worker-{self.intents}"
             )
         )
-        assert (intent is not None) == (good and not self.paused)
+        assert (intent is not None) == (good and not self.paused and not job.canceled_with_batch)
         if intent is not None:
             item.state = job.status = "submitting"
             item.sends += 1
@@ -170,6 +175,7 @@ class Moves(BudgetRules):
             assert intent.request.max_images == job.images
         elif good:
             item.state = "queued"
+            job.queue_again()
 
     @precondition(lambda self: self.has(*LIVE))
     @rule(pick=picks, age=ages, known=picks, adopted=st.sampled_from([False, False, True]))
@@ -338,8 +344,7 @@ class Moves(BudgetRules):
         if action == "adopt":
             self.owners[prediction] = (job.job_id, job.attempt)
         if action == "resubmit":
-            self.order += 1
-            job.order = self.order
+            self.goes_to_the_end(job)
 
     @precondition(lambda self: self.has("storing"))
     @rule(pick=picks, stale=ages, twice=st.booleans())
@@ -385,8 +390,7 @@ class Moves(BudgetRules):
             expected = Moved(job.failed(item, created_nothing=nothing, most=most, error=error.code))
         assert moved == expected
         if moved == Moved.OTHER and asked:  # a retry's new attempt waits at the end of the line
-            self.order += 1
-            job.order = self.order
+            self.goes_to_the_end(job)
 
     @precondition(lambda self: self.has("generating"))
     @rule(pick=picks, stale=ages)
@@ -425,14 +429,23 @@ class Moves(BudgetRules):
             assert refused.value.code == {-2: "not_retryable", -3: "submit_unconfirmed"}[expected]
             return
         assert self.run(self.jobs.retry(job.job_id, fresh=fresh)).resumed == (expected == 3)
-        if expected == 1:
-            self.order += 1
-            job.order = self.order
+        if expected == 1 or job.batch is not None:
+            self.goes_to_the_end(job)
 
 
 def _place(job: ModelJob) -> tuple[int, int]:
     return ("high", "normal", "low").index(job.priority), job.order
 
 
-def _failed(record: dict[str, str]) -> bool:
-    return record["status"] == "failed" and '"exceeds_budget"' in record["error"]
+def _same_flow(one: ModelJob, other: ModelJob) -> bool:
+    return (one.tenant, one.priority, one.batch) == (other.tenant, other.priority, other.batch)
+
+
+def _goes_before(one: ModelJob, other: ModelJob) -> bool:
+    """Whether a tenant sends one job before another; flows of one priority take turns."""
+    more_urgent = _place(one)[0] < _place(other)[0]
+    return one.tenant == other.tenant and (more_urgent or (_same_flow(one, other) and one.order < other.order))
+
+
+def _in_rotation(job: ModelJob, held: dict[str, str]) -> bool:
+    return not job.canceled_with_batch and (job.batch is None or job.batch.batch_id not in held)

@@ -12,39 +12,48 @@ from hypothesis.stateful import initialize, precondition, rule, run_state_machin
 
 from darkroom.jobs import Webhook
 from darkroom.line.lanes import DEFAULT_LANE, PauseReason
-from darkroom.store import keys
+from darkroom.store import batches, keys
 from darkroom.store.attempts import Moved
 from darkroom.store.deliveries import host_of
 from darkroom.timers import DueAttempt
+from tests.property.batch_moves import BatchMoves, Posted, lines
 from tests.property.machine import HOUR_MS
-from tests.property.model import ModelJob
-from tests.property.moves import Moves, ages, picks, webhooks
+from tests.property.model import TERMINAL, ModelJob
+from tests.property.moves import ages, picks, webhooks
 from tests.support.cell import Cell
 
 EXAMPLES = int(os.environ.get("DARKROOM_PROPERTY_EXAMPLES", "45"))
 STEPS = int(os.environ.get("DARKROOM_PROPERTY_STEPS", "40"))
 DAY_MS = 24 * HOUR_MS
 statuses = st.sampled_from(["delivered", "pending", "exhausted", "gone"])
+ends = st.sampled_from(["completed", "completed", "failed", "failed", "unsettled", "canceled"])
 heard = st.sampled_from(["up", "failed", "failed", ""])
 
 small_limits = st.sampled_from([(20, 3), (4, 1), (8, 50)])
 
 
-class Everything(Moves):
+class Everything(BatchMoves):
     """Adds what time, operators and receivers of webhooks do."""
 
     @initialize(
         begun=st.lists(st.tuples(webhooks, st.integers(0, 5), st.booleans()), min_size=1, max_size=3),
+        posted=st.none() | lines,
+        ends=st.lists(ends, min_size=1, max_size=4),
         lost=st.booleans(),
     )
-    def begin_in_the_middle(self, begun: list[tuple[Webhook | None, int, bool]], lost: bool) -> None:
-        """Start with jobs that have gone some of their way, some of them canceled there, the answers lost or not."""
+    def begin_in_the_middle(
+        self, begun: list[tuple[Webhook | None, int, bool]], posted: list[Posted] | None, ends: list[str], lost: bool
+    ) -> None:
+        """Start with jobs that have gone some of their way, some canceled, and perhaps a batch; answers lost or not."""
         self.repeating.on = lost
         for pick, (webhook, steps, canceled) in enumerate(begun):
             self.enqueue("a", 2, "normal", webhook, None, 1000)
             self.advance(pick, steps)
             if canceled:
                 self.cancel(pick)
+        if posted is not None:
+            self.post_batch("b-1", None, posted, posted)
+            self.jobs_of_a_batch_end(0, ends)
 
     @precondition(lambda self: self.model)
     @rule(pick=picks, steps=st.integers(1, 5))
@@ -56,8 +65,40 @@ class Everything(Moves):
             self._step(job)
             self.target = None
 
+    @precondition(lambda self: any(batch.status == "running" for batch in self.batches.values()))
+    @rule(pick=picks, ends=st.lists(ends, min_size=1, max_size=6))
+    def jobs_of_a_batch_end(self, pick: int, ends: list[str]) -> None:
+        """Let jobs of a batch come to their ends, so that an ended batch is not rare."""
+        running = [batch for batch in self.batches.values() if batch.status == "running"]
+        going_on = [job for job in running[pick % len(running)].jobs.values() if job.status not in TERMINAL]
+        for job, end in zip(going_on, ends, strict=False):
+            self.target = job
+            self._come_to(job, end)
+            self.target = None
+
+    def _come_to(self, job: ModelJob, end: str) -> None:
+        """Go on from anywhere until the job has ended, or could not in so many steps."""
+        for _ in range(6):
+            if job.status in TERMINAL:
+                return
+            match end, job.current.state:
+                case "canceled", _:
+                    self.cancel(list(self.model.values()).index(job))
+                    return
+                case "failed", "generating":
+                    self.failed(0, 0, 0, False)
+                case "unsettled", "submitting":
+                    self.unknown(0, 0)
+                case "unsettled", "unconfirmed":
+                    self.failed(0, 0, 0, True)
+                case _:
+                    self._step(job)
+
     def _step(self, job: ModelJob) -> None:
         match job.current.state:
+            case "" | "queued" if job.waiting and job.canceled_with_batch:
+                self.slices(job.batch, "cancel", most=100)
+                assert job.status == "canceled"
             case "" | "queued" if job.waiting:
                 self.lift_budgets()
                 self.resume()
@@ -117,10 +158,10 @@ class Everything(Moves):
         if item.state == "unconfirmed":
             self.client.zadd(keys.slots(DEFAULT_LANE), {f"{job.job_id}:{item.number}": 1}, xx=True)
 
-    @precondition(lambda self: any(job.waiting and job.has_deadline for job in self.model.values()))
+    @precondition(lambda self: any(job.waiting and self.has_timer(job) for job in self.model.values()))
     @rule(pick=picks)
     def deadline_passes(self, pick: int) -> None:
-        waiting = [job for job in self.model.values() if job.waiting and job.has_deadline]
+        waiting = [job for job in self.model.values() if job.waiting and self.has_timer(job)]
         job = waiting[pick % len(waiting)]
         self.client.hincrby(keys.job(job.job_id), "queued_ms", -DAY_MS)
         job.deadline_passed = True
@@ -176,6 +217,7 @@ class Everything(Moves):
         if entry.state == "admitted":
             self.run(self.attempts.unadmit([entry.ticket]))
             item.move("queued")
+            job.queue_again()
         if entry.state == "submitting":
             moved = self.run(self.attempts.unknown(entry.ticket, look_in_ms=0, message="vanished"))
             assert moved == Moved.DONE
@@ -225,7 +267,9 @@ class Everything(Moves):
     @rule(pick=picks)
     def time_is_over(self, pick: int) -> None:
         """A finished job's record vanishes, and the indexes are trimmed of it."""
-        over = [job for job in self.model.values() if job.over]
+        over = [job for job in self.model.values() if job.over and self.client.pttl(keys.job(job.job_id)) >= 0]
+        if not over:
+            return
         job = over[pick % len(over)]
         self.let_expire(job)
         for _ in range(4):  # the four terminal statuses, a slice each
@@ -235,8 +279,9 @@ class Everything(Moves):
 
 
 @pytest.mark.timeout(0 if EXAMPLES > 100 else 300)
-def test_any_sequence_of_moves_leaves_the_store_whole(redis_url: str) -> None:
+def test_any_sequence_of_moves_leaves_the_store_whole(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hypothesis looks for a sequence that loses a job, leaks a slot, spends twice or tells an untruth."""
+    monkeypatch.setattr(batches, "SILENCE_MS", HOUR_MS)  # uploaders are silent where a rule says so, and not else
     machine = type("Everything", (Everything,), {"url": redis_url})
     run_state_machine_as_test(
         machine,

@@ -7,6 +7,7 @@ from typing import Any
 import redis
 
 from darkroom.store import keys
+from darkroom.store.batches import line_of
 
 LIVE = ("admitted", "submitting", "unconfirmed", "generating", "storing")
 HOLDS_SLOT = ("admitted", "submitting", "unconfirmed", "generating")
@@ -86,6 +87,33 @@ class Cell:
     def jobs(self) -> dict[str, dict[str, str]]:
         """Every job's record by id."""
         return dict(self.under("job:"))
+
+    @property
+    def staged_batches(self) -> set[str]:
+        """The batches that are not accepted (yet), or not any more."""
+        return {name for name, record in self.under("batch:") if record.get("status") in ("accepting", "dropped")}
+
+    @property
+    def staged(self) -> dict[str, dict[str, str]]:
+        """The records of jobs that nobody has been promised: what is staged of such batches."""
+        batches = self.staged_batches
+        return {job_id: job for job_id, job in self.jobs.items() if job.get("batch") in batches}
+
+    @property
+    def accepted(self) -> dict[str, dict[str, str]]:
+        """The records of all other jobs."""
+        staged = self.staged
+        return {job_id: job for job_id, job in self.jobs.items() if job_id not in staged}
+
+    @property
+    def unlisted(self) -> set[str]:
+        """Accepted jobs that the sweep which lists their batch has not come to."""
+        done = {name: int(record["list_line"]) for name, record in self.under("batch:") if "list_line" in record}
+        return {
+            job_id
+            for job_id, job in self.jobs.items()
+            if job.get("batch") in done and line_of(job_id) > done[job["batch"]]
+        }
 
     @property
     def attempts(self) -> list[Attempt]:

@@ -28,9 +28,10 @@ def live_attempts_have_one_timer(cell: Cell) -> Iterator[str]:
 
 def deadlines_belong_to_jobs_that_wait(cell: Cell) -> Iterator[str]:
     """A waiting job with a deadline has its timer; a job that has ended or is gone has none."""
-    timers = set(cell.due("x"))
-    for job_id, job in cell.jobs.items():
-        if job["status"] == "queued" and "expires_ms" in job and job_id not in timers:
+    timers, unlisted = set(cell.due("x")), cell.unlisted
+    for job_id, job in cell.accepted.items():
+        waits = job["status"] == "queued" and "expires_ms" in job
+        if waits and job_id not in timers and job_id not in unlisted:
             yield f"{job_id} waits without its deadline's timer"
         if job["status"] in TERMINAL and job_id in timers:
             yield f"{job_id} has ended and its deadline's timer is left"
@@ -71,8 +72,8 @@ def every_tenant_has_one_trimming_timer(cell: Cell) -> Iterator[str]:
 def a_queued_job_waits_or_is_admitted(cell: Cell) -> Iterator[str]:
     """Each queued job is in its own flow or its attempt is admitted, not both; no other job is in a flow."""
     states = {(attempt.job_id, attempt.number): attempt.state for attempt in cell.attempts}
-    waiting = Counter(job_id for _, flow in cell.under("flow:") for job_id in flow)
-    for job_id, job in cell.jobs.items():
+    waiting = Counter(job_id for _, flow in _flows(cell) for job_id in flow)
+    for job_id, job in cell.accepted.items():
         flow = cell.at(keys.flow(job["tenant"], job.get("batch", "-"), job["priority"]))
         admitted = states.get((job_id, int(job["attempt"]))) == "admitted"
         expected = int(job["status"] == "queued" and not admitted)
@@ -104,23 +105,67 @@ def _is_canceled(cell: Cell, tenant: str, priority: str, batch: str) -> bool:
     return all(seq <= upto for seq in cell.at(keys.flow(tenant, batch, priority)).values())
 
 
+def what_is_not_accepted_is_out_of_sight(cell: Cell) -> Iterator[str]:
+    """What is staged is not tried, listed, timed or told of; its batch has the timer that drops it and no other."""
+    staged, batches = set(cell.staged), cell.staged_batches
+    yield from (f"{attempt.member} is staged" for attempt in cell.attempts if attempt.job_id in staged)
+    for name, index in [*cell.under("index:"), *cell.under("batches:")]:
+        yield from (f"{name} lists {one}, which is not accepted" for one in set(index) & {*staged, *batches})
+    yield from (f"{job_id} is staged and has a deadline" for job_id in staged & set(cell.due("x")))
+    timers = {batch: sorted(name for name in cell.due("s") if name.startswith(batch)) for batch in batches}
+    yield from (f"{batch} has the timers {found}" for batch, found in timers.items() if found != [f"{batch}:drop"])
+    told = [record["job"] for _, record in cell.under("event:")]
+    yield from (f"it was told of {one}, which is not accepted" for one in told if one in staged or one in batches)
+
+
 def batches_count_their_jobs(cell: Cell) -> Iterator[str]:
-    """A linked batch counts its jobs by status, what they cost and bring; it has ended exactly when all have."""
+    """A linked batch counts its jobs by status, what they cost and bring; it has ended exactly when all have.
+
+    Jobs whose time is over stay counted as what they were.
+    """
     for batch, record in cell.under("batch:"):
         if "linked_ms" not in record:
             continue
         ours = {job_id: job for job_id, job in cell.jobs.items() if job.get("batch") == batch}
-        found = {name[2:]: int(count) for name, count in record.items() if name.startswith("n:") and count != "0"}
-        yield from _differ(Counter(job["status"] for job in ours.values()), Counter(found))
+        found = Counter({name[2:]: int(count) for name, count in record.items() if name.startswith("n:")})
+        gone = found.copy()
+        gone.subtract(job["status"] for job in ours.values())
+        if any(count < 0 or (count and status not in TERMINAL) for status, count in gone.items()):
+            yield f"{batch} counts {found}, its jobs are {Counter(job['status'] for job in ours.values())}"
+        if found.total() != int(record["total"]) or gone.total() != int(record["total"]) - len(ours):
+            yield f"{batch} has {record['total']} jobs, counts {found.total()}, and {len(ours)} are there"
         open_jobs = sum(job["status"] not in TERMINAL for job in ours.values())
         if (int(record["open"]), record["status"] == "running") != (open_jobs, open_jobs > 0):
             yield f"{batch} is {record['status']}, counts {record['open']} open jobs, {open_jobs} are"
         spent = sum(int(job.get("spent_images", 0)) for job in ours.values())
-        if spent != int(record.get("spent_images", 0)):
+        if spent > int(record.get("spent_images", 0)) or (
+            spent < int(record.get("spent_images", 0)) and not gone.total()
+        ):
             yield f"{batch} has spent {record.get('spent_images')}, its jobs {spent}"
         told = batch in cell.due("m") or "manifest" in record
         if told != (record["status"] != "running"):
             yield f"{batch} is {record['status']}, and its end to be written down: {told}"
+
+
+def nothing_waits_that_a_batchs_cancel_has_swept(cell: Cell) -> Iterator[str]:
+    """Once the sweep of a cancel is over, no job waits that did before it."""
+    for batch, record in cell.under("batch:"):
+        if "canceled_seq" in record and "cancel_line" not in record:
+            for job_id, job in cell.jobs.items():
+                if job.get("batch") == batch and job["status"] == "queued" and _canceled_with(job, record):
+                    yield f"{job_id} waits although {batch} was canceled"
+
+
+def a_sweep_under_way_has_its_timer(cell: Cell) -> Iterator[str]:
+    """Where a sweep was left off it is taken up again; a timer without a sweep is that of an uploader."""
+    left = {
+        f"{batch}:{name.removesuffix('_line')}"
+        for batch, record in cell.under("batch:")
+        for name in record
+        if name.endswith("_line") and name != "last_line"
+    }
+    uploading = {f"{batch}:drop" for batch in cell.staged_batches}
+    yield from _differ(left | uploading, set(cell.due("s")))
 
 
 def nobody_waits_and_has_left(cell: Cell) -> Iterator[str]:
@@ -136,7 +181,7 @@ def nobody_waits_and_has_left(cell: Cell) -> Iterator[str]:
 def depth_counts_who_waits(cell: Cell) -> Iterator[str]:
     """The counters equal what is in the flows, and what is being stored."""
     counted: Counter[str] = Counter()
-    for name, flow in cell.under("flow:"):
+    for name, flow in _flows(cell):
         tenant, priority, _ = name.split(":")
         images = sum(int(cell.jobs[job_id]["images"]) for job_id in flow)
         counted.update({f"{tenant}|{priority}": len(flow), f"{tenant}|images": images})
@@ -188,15 +233,16 @@ def used_is_the_sum_of_the_reservations(cell: Cell) -> Iterator[str]:
 
 
 def an_index_holds_each_job_once(cell: Cell) -> Iterator[str]:
-    """A job is listed under its tenant and status and nowhere else."""
-    expected = {(job["tenant"], job["status"], job_id) for job_id, job in cell.jobs.items()}
+    """A job is listed under its tenant and status and nowhere else; one of a batch not before it moves or is listed."""
+    expected = {(job["tenant"], job["status"], job_id) for job_id, job in cell.accepted.items()}
+    unlisted = cell.unlisted
     found = {
         (*name.rsplit(":", 1), job_id)
         for name, index in cell.under("index:")
         for job_id in index
         if job_id in cell.jobs
     }
-    yield from _differ(expected, found)
+    yield from _differ({item for item in expected if item in found or item[2] not in unlisted}, found)
 
 
 def a_prediction_has_one_owner(cell: Cell) -> Iterator[str]:
@@ -245,7 +291,10 @@ RULES: tuple[Callable[[Cell], Iterator[str]], ...] = (
     every_tenant_has_one_trimming_timer,
     a_queued_job_waits_or_is_admitted,
     turns_name_who_waits,
+    what_is_not_accepted_is_out_of_sight,
     batches_count_their_jobs,
+    nothing_waits_that_a_batchs_cancel_has_swept,
+    a_sweep_under_way_has_its_timer,
     nobody_waits_and_has_left,
     depth_counts_who_waits,
     *money.RULES,
@@ -257,6 +306,16 @@ RULES: tuple[Callable[[Cell], Iterator[str]], ...] = (
     history_is_legal_and_rises,
     status_agrees_with_the_attempt,
 )
+
+
+def _flows(cell: Cell) -> list[tuple[str, dict[str, float]]]:
+    """Give the flows of all jobs that are accepted."""
+    staged = cell.staged_batches
+    return [(name, flow) for name, flow in cell.under("flow:") if name.split(":")[2] not in staged]
+
+
+def _canceled_with(job: dict[str, str], batch: dict[str, str]) -> bool:
+    return int(job["seq"]) <= int(batch["canceled_seq"])
 
 
 def _is_open(cell: Cell, attempt: Attempt) -> bool:

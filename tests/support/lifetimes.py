@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from darkroom.store import keys
+from darkroom.store.batches import line_of
 from tests.support.cell import TERMINAL, Cell
 
 
@@ -29,6 +30,8 @@ def _judge(cell: Cell, name: str, kind: str, rest: str) -> Iterator[str]:
 
 
 def _job(cell: Cell, job_id: str, mortal: bool) -> Iterator[str]:
+    if _is_to_be_swept(cell, job_id):
+        return
     live = any(attempt.live for attempt in cell.attempts if attempt.job_id == job_id) or _its_batch_lives(cell, job_id)
     ended = cell.jobs[job_id].get("status") in TERMINAL
     if mortal and (live or not ended):
@@ -71,11 +74,17 @@ def _left(cell: Cell, rest: str, mortal: bool) -> Iterator[str]:
         yield "remembers flows that left although none waits"
 
 
+def _is_to_be_swept(cell: Cell, job_id: str) -> bool:
+    """Whether the sweep that gives or takes life-times has yet to come to an ended job, which may have one or not."""
+    job = cell.jobs[job_id]
+    record = cell.at(keys.batch(job.get("batch", "-")))
+    return job["status"] in TERMINAL and "retire_line" in record and line_of(job_id) > int(record["retire_line"])
+
+
 def _its_batch_lives(cell: Cell, job_id: str) -> bool:
-    """A batch that goes on, is not written down yet, or whose sweep has not come to the job yet."""
-    batch = cell.jobs[job_id].get("batch", "-")
-    record = cell.at(keys.batch(batch))
-    return "status" in record and ("manifest" not in record or "retire_line" in record)
+    """A batch that goes on, or is not written down yet."""
+    record = cell.at(keys.batch(cell.jobs[job_id].get("batch", "-")))
+    return "status" in record and "manifest" not in record
 
 
 def _batch(cell: Cell, batch_id: str, mortal: bool) -> Iterator[str]:

@@ -56,21 +56,23 @@ def a_day_counts_what_its_attempts_cost(cell: Cell) -> Iterator[str]:
         }
         for tenant in {tenant for tenant, _ in [*held, *counted]}:
             more = {day: images - held[tenant, day] for (of, day), images in counted.items() if of == tenant}
-            gone = _accepted(cell, tenant) > sum(job["tenant"] == tenant for job in cell.jobs.values())
+            gone = _accepted(cell, tenant) > sum(job["tenant"] == tenant for job in cell.accepted.values())
             short = min(more.values(), default=0) < 0 or any(of == tenant and day not in more for of, day in held)
             if short or (sum(more.values()) != twice[tenant] and not gone):
                 yield f"{tenant}: {kind} by attempts {held}, twice {twice[tenant]}, counted {counted}"
 
 
 def a_batch_is_charged_for_its_attempts(cell: Cell) -> Iterator[str]:
-    """What counts against a batch's budget is what its attempts hold, and what was bought twice."""
+    """A batch is charged for what its attempts hold and what was bought twice; what is gone stays counted."""
     for batch, record in cell.under("batch:"):
         images = sum(
             int(cell.jobs[item.job_id]["images"]) * (_duplicates(item.record) + ("charged_day" in item.record))
             for item in cell.attempts
             if cell.jobs[item.job_id].get("batch") == batch
         )
-        if int(record.get("charged_images", 0)) != images:
+        gone = int(record.get("total", 0)) > sum(job.get("batch") == batch for job in cell.jobs.values())
+        charged = int(record.get("charged_images", 0))
+        if charged < images or (charged > images and not gone):
             yield f"batch {batch} is charged {record.get('charged_images')}, its attempts hold {images}"
 
 
@@ -83,7 +85,7 @@ def what_is_delivered_is_counted_once(cell: Cell) -> Iterator[str]:
     for name, record in cell.under("usage:"):
         counted[_split(name)[0]] += int(record.get("images_delivered", 0))
     for tenant in {*delivered, *counted}:
-        gone = _accepted(cell, tenant) > sum(job["tenant"] == tenant for job in cell.jobs.values())
+        gone = _accepted(cell, tenant) > sum(job["tenant"] == tenant for job in cell.accepted.values())
         if counted[tenant] < delivered[tenant] or (counted[tenant] > delivered[tenant] and not gone):
             yield f"{tenant}: attempts have delivered {delivered[tenant]}, counted {counted[tenant]}"
     total = int(cell.at(keys.TOTALS).get("delivered_images", 0))

@@ -26,9 +26,10 @@ local function is_canceled_with_batch(job)
   return upto and tonumber(job.seq) <= tonumber(upto)
 end
 
--- Every job of a batch has ended, and then one goes on.
+-- Every job of a batch has ended, and then one goes on. Whoever writes down what had become of it is stale.
 local function reopen_batch(batch)
   call('HSET', k_batch(batch), 'status', 'running')
+  call('HINCRBY', k_batch(batch), 'lease', 1)
   call('HDEL', k_batch(batch), 'finished_ms', 'canceled_ms', 'manifest')
   call('PERSIST', k_batch(batch))
   call('ZREM', K_DUE, 'm:' .. batch)

@@ -386,6 +386,16 @@ async def test_who_wants_it_is_told_of_the_batch_once_it_is_written_down(store: 
     assert events(store) == ["batch.completed"]
 
 
+async def test_who_writes_down_an_end_that_was_not_the_last_is_stale(store: Store) -> None:
+    batch = await store.batch({})
+    await store.jobs.cancel(batch_job_id(batch, 1))
+    lease, _ = await store.batches.claim_manifest(batch, lease_ms=1_000) or (0, None)
+    await store.jobs.retry(batch_job_id(batch, 1))
+    await store.jobs.cancel(batch_job_id(batch, 1))
+    assert not await store.batches.tell(batch, lease, {"bucket": "of the end before"})
+    await finish(store, batch)
+
+
 async def test_a_batchs_webhook_tells_of_its_jobs_where_it_names_their_events(store: Store) -> None:
     hook = Webhook(url="https://example.com/batches", events=["job.canceled"])
     batch = await store.batch({}, {"webhook": {"url": "https://example.com/own"}}, webhook=hook)
