@@ -14,6 +14,7 @@ from api.batch_options import BatchOptions, too_few
 from api.problems import Problem, invalid
 from api.services import Services
 from api.webhook_urls import require_allowed
+from darkroom.checkpoints import Checkpoint, reach
 from darkroom.store.batches import SILENCE_MS, BatchGoneError, Line
 from darkroom.store.jobs import ConflictError
 from darkroom.telemetry.logs import get_logger
@@ -65,6 +66,7 @@ async def accept_batch(
         if digest.hexdigest() != begun.fingerprint:
             raise ConflictError("idempotency_mismatch", "this Idempotency-Key was used with another body")
         return Accepted(begun.batch_id, replayed=True)
+    reach(Checkpoint.BATCH_BEGUN, begun.batch_id)
     upload = _Upload(services, begun.batch_id, options)
     async with _dropped_unless_linked(services, begun.batch_id):
         await upload.stage_all(_hashed(body, digest))
@@ -156,6 +158,7 @@ class _Upload:
         """Accept all of it."""
         services, service = self._services, self._services.settings.service
         services.require_room()
+        reach(Checkpoint.BATCH_BEFORE_LINK, self._batch_id)
         wake = await services.batches.link(
             self._batch_id,
             fingerprint=fingerprint,
@@ -163,6 +166,7 @@ class _Upload:
             refuse_over_budget=service.on_budget == "refuse",
             skipped=self._skipped(),
         )
+        reach(Checkpoint.BATCH_LINKED, self._batch_id)
         if wake:
             services.waker.wake()
 
@@ -195,6 +199,7 @@ class _Upload:
         staging, self._staging = self._staging, None
         if staging is not None:
             await staging
+            reach(Checkpoint.BATCH_STAGED, self._batch_id)
 
     def _refuse_bad_lines(self) -> None:
         if self._is_refused:

@@ -1,4 +1,4 @@
-"""Named instants on the way of a job at which a test can stop the process, to kill it there or to let it freeze.
+"""Named instants on the way of a job, or of a batch, at which a test can stop the process, to kill it there or to let it freeze.
 
 For tests only. Unless `DARKROOM_CHECKPOINTS_DIR` names a folder when the process starts, `reach` does nothing. With
 it, a file `<point>.armed` in that folder stops the first process that gets there, at that very instruction (SIGSTOP,
@@ -18,7 +18,7 @@ VARIABLE = "DARKROOM_CHECKPOINTS_DIR"
 
 
 class Checkpoint(StrEnum):
-    """Every point, in the order in which a job comes by them."""
+    """Every point, in the order in which a job comes by them; then those of a batch."""
 
     API_BEFORE_ENQUEUE = "api-before-enqueue"
     API_ENQUEUED = "api-enqueued"
@@ -39,6 +39,15 @@ class Checkpoint(StrEnum):
     NOTIFY_CLAIMED = "notify-claimed"
     NOTIFY_POSTED = "notify-posted"
     NOTIFY_RECORDED = "notify-recorded"
+    BATCH_BEGUN = "batch-begun"
+    BATCH_STAGED = "batch-staged"
+    BATCH_BEFORE_LINK = "batch-before-link"
+    BATCH_LINKED = "batch-linked"
+    BATCH_SLICE = "batch-slice"
+    MANIFEST_CLAIMED = "manifest-claimed"
+    MANIFEST_RESULTS = "manifest-results"
+    MANIFEST_WRITTEN = "manifest-written"
+    MANIFEST_TOLD = "manifest-told"
 
 
 def _folder_of_tests() -> Path | None:

@@ -10,6 +10,7 @@ import orjson
 from redis.asyncio import Redis
 from ulid import ULID
 
+from darkroom.checkpoints import Checkpoint, reach
 from darkroom.ids import now_ms
 from darkroom.jobs import JobRequest, Webhook, usd
 from darkroom.store import keys
@@ -313,7 +314,7 @@ class BatchStore:
     async def sweep(self, batch_id: str, sweep: str) -> None:
         """Do a sweep to its end, a slice a round trip, so that others' calls come between."""
         while not await self.sweep_slice(batch_id, sweep):
-            continue
+            reach(Checkpoint.BATCH_SLICE, sweep, batch_id)
 
     async def claim_manifest(self, batch_id: str, *, lease_ms: int) -> tuple[int, BatchRecord] | None:
         """Take an ended batch to write down what became of it; None: there is nothing to write."""

@@ -138,7 +138,7 @@ class BatchMoves(Moves):
         batch = self._choose_batch(pick, "accepting")
         if batch.status == "accepting":
             self.client.hset(keys.batch(batch.batch_id), "silent_ms", 1)
-            self.client.zadd(keys.uploads(batch.tenant), {batch.batch_id: 1})
+            self.client.zadd(keys.uploads(batch.tenant), {batch.batch_id: 1}, xx=True)
             batch.silent = True
 
     @precondition(lambda self: self.uploads())

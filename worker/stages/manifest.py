@@ -7,6 +7,7 @@ from typing import IO
 
 import orjson
 
+from darkroom.checkpoints import Checkpoint, reach
 from darkroom.ids import id_time_ms
 from darkroom.jobs import JobStatus
 from darkroom.storage.errors import StorageUnavailableError
@@ -44,6 +45,7 @@ async def write_manifest(ctx: Context, batch_id: str) -> None:
     if claim is None:
         return
     lease, record = claim
+    reach(Checkpoint.MANIFEST_CLAIMED, batch_id)
     prefix, made_ms = ctx.settings.storage.prefix, id_time_ms(batch_id)
     manifest = {
         "bucket": ctx.bucket.name,
@@ -52,9 +54,12 @@ async def write_manifest(ctx: Context, batch_id: str) -> None:
     }
     async with ctx.leases.hold(f"m:{batch_id}", lease):
         await _write_results(ctx, record, manifest["results_key"])
+        reach(Checkpoint.MANIFEST_RESULTS, batch_id)
         body = orjson.dumps(batch_view(record) | {"manifest": manifest}, option=orjson.OPT_INDENT_2)
         await ctx.bucket.put_bytes(manifest["batch_key"], body, "application/json")
+    reach(Checkpoint.MANIFEST_WRITTEN, batch_id)
     told = await ctx.batches.tell(batch_id, lease, manifest)
+    reach(Checkpoint.MANIFEST_TOLD, batch_id)
     log.info("batch.ended", batch_id=batch_id, status=record.fields["status"], told=told)
 
 

@@ -78,7 +78,10 @@ def _objects(client: S3Client, bucket: str, job: dict[str, Any]) -> Iterator[str
 
 
 def _bucket(rig: Rig, client: S3Client) -> Iterator[str]:
-    told = {output["key"] for job_id in rig.jobs for output in rig.fleet.job(job_id)["outputs"]}
+    told = {output["key"] for job_id in rig.prompts for output in rig.fleet.job(job_id)["outputs"]}
+    for batch_id in rig.batches:
+        manifest = rig.fleet.client.get(f"/v1/batches/{batch_id}").json()["manifest"]
+        told |= {manifest["batch_key"], manifest["results_key"]}
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=rig.bucket)
     kept = {item["Key"] for page in pages for item in page.get("Contents", ()) if not item["Key"].endswith("/job.json")}
     if kept != told:
@@ -105,7 +108,8 @@ def _store(rig: Rig) -> Iterator[str]:
         for name in (keys.slots(lane), keys.unsent(lane)):
             if cell.at(name):
                 yield f"{name} still holds {sorted(cell.at(name))}"
-    if left := [member for member in cell.at(keys.DUE) if member[0] in "jdx"]:
+    if left := [member for member in cell.at(keys.DUE) if member[0] in "jdxsm"]:
         yield f"timers are left: {left}"
-    if set(cell.jobs) != set(rig.jobs):
-        yield f"jobs that nobody was answered: {set(cell.jobs) - set(rig.jobs)}, lost: {set(rig.jobs) - set(cell.jobs)}"
+    found, answered = {*cell.jobs, *(name for name, _ in cell.under("batch:"))}, {*rig.prompts, *rig.batches}
+    if found != answered:
+        yield f"jobs or batches that nobody was answered: {found - answered}, lost: {answered - found}"

@@ -17,11 +17,15 @@ from statistics import median
 from typing import Annotated, Any
 
 import typer
+from mypy_boto3_s3 import S3Client
 
 from darkroom.checkpoints import Checkpoint
+from darkroom.store import keys
 from deploy.embedded.s3 import embedded_s3
 from deploy.embedded.valkey import embedded_valkey
 from simulator.testing import running_simulator
+from tests.chaos.kill.batch_judge import judge_batch
+from tests.chaos.kill.batches import BATCH_POINTS, PostedBatch
 from tests.chaos.kill.judge import judge, judge_job
 from tests.chaos.kill.points import POINTS, Point, repeat_until_accepted
 from tests.chaos.kill.rig import QUICK, Rig
@@ -33,7 +37,7 @@ API_POINTS = {
     "api: before the job is stored": Checkpoint.API_BEFORE_ENQUEUE,
     "api: stored, not answered": Checkpoint.API_ENQUEUED,
 }
-NAMES = [*API_POINTS, *(point.name for point in POINTS)]
+NAMES = [*API_POINTS, *(point.name for point in POINTS), *(point.name for point in BATCH_POINTS)]
 
 
 def main(
@@ -55,8 +59,8 @@ def main(
     with _rig() as rig:
         kills = _kill_at(rig, plan, time.monotonic() + minutes * 60)
         rig.wait_for_all(RECOVER_S)
-        rows = _rows(rig, kills)
-        problems = judge(rig)
+        rows, problems = _rows(rig, kills), judge(rig)
+        problems += [problem for row in rows for problem in row.pop("problems", ())]
     with raw.open("a" if append else "w") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     table = _table([json.loads(line) for line in raw.read_text().splitlines()])
@@ -101,10 +105,15 @@ def _by_turns(kills: Counter[str]) -> Callable[[str], int]:
 def _kill_at(rig: Rig, plan: list[str], until_s: float) -> list[dict[str, Any]]:
     kills: list[dict[str, Any]] = []
     by_name: dict[str, Point] = {point.name: point for point in POINTS}
+    of_batches = {point.name: point for point in BATCH_POINTS}
     for name in plan:
         if time.monotonic() > until_s:
             break
         typer.echo(f"{len(kills) + 1}/{len(plan)} {name}", err=True)
+        if name in of_batches:
+            batch = of_batches[name].kill_at(rig)
+            kills.append({"point": name, "batch": batch, "killed_ms": batch.killed_ms})
+            continue
         known = set(rig.jobs)
         if name in API_POINTS:
             job_id, killed_ms = _kill_api(rig, name)
@@ -133,6 +142,9 @@ def _rows(rig: Rig, kills: list[dict[str, Any]]) -> list[dict[str, Any]]:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     rows = []
     for kill in kills:
+        if "batch" in kill:
+            rows.append(_batch_row(rig, client, kill["batch"], commit))
+            continue
         jobs = {kill["job"], *kill["posted"]}
         verdicts = [judge_job(rig, client, job_id) for job_id in jobs]
         rows.append(
@@ -151,8 +163,28 @@ def _rows(rig: Rig, kills: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def _batch_row(rig: Rig, client: S3Client, batch: PostedBatch, commit: str) -> dict[str, Any]:
+    """Say what became of the batch of one kill; seconds are from the last of its kills until it was told."""
+    verdict = judge_batch(rig, client, batch.batch_id, ends=batch.ends)
+    return {
+        "point": batch.label,
+        "at": datetime.fromtimestamp(batch.killed_ms / 1000, UTC).isoformat(timespec="seconds"),
+        "commit": commit,
+        "jobs": len(batch.jobs),
+        "predictions_per_attempt": verdict.predictions,
+        "lost": verdict.lost,
+        "doubled_ids": int(verdict.webhook_ids > 1),
+        "recovered_s": max(0, _delivered_ms(rig.deliveries_of(keys.batch(batch.batch_id))) - batch.killed_ms) / 1000,
+        "problems": [f"{batch.label}, {batch.batch_id}: {problem}" for problem in verdict.problems],
+    }
+
+
 def _told_ms(rig: Rig, job_id: str) -> int:
-    last = json.loads(rig.deliveries(job_id)[0]["attempts"])[-1]
+    return _delivered_ms(rig.deliveries(job_id))
+
+
+def _delivered_ms(deliveries: list[dict[str, str]]) -> int:
+    last = json.loads(deliveries[0]["attempts"])[-1]
     return int(last["at_ms"] + last["duration_ms"])
 
 
@@ -163,7 +195,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
         "`make killpoints`: SIGKILL of the whole process at the point; another one is started at once. A submit lasts",
         "1 s at most, a lost one is looked for for 3 s. Seconds run from the kill until the job at the point was",
         "complete and told of; they are mostly leases that have to lapse, and the ten seconds after which a lost",
-        "Celery message is sent again. A job may meet several kills.\n",
+        "Celery message is sent again. A job may meet several kills. Of a batch, whose points have two kills where a",
+        "sweep of an ingress and of a worker is cut short, they run until it was told of.\n",
         f"| {' | '.join(head)} | seconds to recover (median) | (max) |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]

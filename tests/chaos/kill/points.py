@@ -183,7 +183,7 @@ def repeat_until_accepted(rig: Rig, label: str, point: Checkpoint) -> tuple[http
     headers = {"Idempotency-Key": f"key-{len(rig.jobs)}"}
     rig.arm(point)
     known = set(rig.fleet.redis.zrange(keys.index("acme", "queued"), 0, -1))
-    with rig.post_in_background(body, headers) as sending:
+    with rig.in_background(lambda: rig.fleet.client.post("/v1/jobs", json=body, headers=headers)) as sending:
         caught = rig.caught(point)
         stored = set(rig.fleet.redis.zrange(keys.index("acme", "queued"), 0, -1)) - known
         caught.kill()

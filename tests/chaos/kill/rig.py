@@ -1,7 +1,7 @@
 """A fleet whose processes can be caught at checkpoints, and the jobs that go through it meanwhile."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,7 +52,9 @@ class Rig:
     folder: Path
     settings: dict[str, Any] = field(default_factory=dict)
     jobs: dict[str, str] = field(default_factory=dict)
-    """Every job posted, with its prompt, which no other job has."""
+    """Every job posted by itself, with its prompt, which no other job has."""
+    batches: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Every batch posted, with its jobs and their prompts."""
 
     def __post_init__(self) -> None:
         """Prepare the fleet; messages have a database of their own, so that the store's can be judged whole."""
@@ -105,10 +107,10 @@ class Rig:
         return posted
 
     @contextmanager
-    def post_in_background(self, body: dict[str, Any], headers: dict[str, str]) -> Iterator[Future[httpx.Response]]:
-        """Post a job from a thread, because the ingress may never answer."""
+    def in_background(self, call: Callable[[], httpx.Response]) -> Iterator[Future[httpx.Response]]:
+        """Call the ingress from a thread, because it may never answer."""
         with ThreadPoolExecutor(1) as thread:
-            yield thread.submit(self.fleet.client.post, "/v1/jobs", json=body, headers=headers)
+            yield thread.submit(call)
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
@@ -153,12 +155,22 @@ class Rig:
 
     def deliveries(self, job_id: str) -> list[dict[str, str]]:
         """Read the records of a job's deliveries."""
-        ids = [name for name in self.job(job_id).get("deliveries", "").split(",") if name]
+        return self.deliveries_of(keys.job(job_id))
+
+    def deliveries_of(self, key: str) -> list[dict[str, str]]:
+        """Read the records of the deliveries that a job's or batch's record names."""
+        ids = [name for name in str(self.fleet.redis.hget(key, "deliveries") or "").split(",") if name]
         return [self.fleet.redis.hgetall(keys.delivery(name)) for name in ids]  # type: ignore[misc]
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The prompt of every job, those of batches included."""
+        return self.jobs | {job_id: prompt for jobs in self.batches.values() for job_id, prompt in jobs.items()}
 
     def predictions(self, job_id: str) -> list[dict[str, Any]]:
         """Give what upstream created, and billed, for a job."""
-        return [entry for entry in self.simulator.predictions() if entry["prompt"] == self.jobs[job_id]]
+        prompt = self.prompts[job_id]
+        return [entry for entry in self.simulator.predictions() if entry["prompt"] == prompt]
 
     def ended(self, job_id: str) -> bool:
         """Say whether a job is over and everybody who wanted to know has been told."""
@@ -167,15 +179,23 @@ class Rig:
             self.job(job_id)["status"] in TERMINAL and bool(told) and all(item["status"] != "pending" for item in told)
         )
 
+    def batch_ended(self, batch_id: str) -> bool:
+        """Say whether a batch is over and told of, and nothing of it is left to do."""
+        due = [str(member) for member in self.fleet.redis.zrange(keys.DUE, 0, -1)]
+        told = self.deliveries_of(keys.batch(batch_id))
+        settled = bool(told) and all(item["status"] != "pending" for item in told)
+        return settled and not any(batch_id in member for member in due)
+
     def wait_for_all(self, timeout_s: float) -> None:
-        """Wait for the end of every job."""
-        waiting = set(self.jobs)
+        """Wait for the end of every job and batch."""
+        waiting = {*self.jobs, *self.batches}
 
         def over() -> bool:
-            waiting.difference_update([job_id for job_id in waiting if self.ended(job_id)])
+            ended = [one for one in waiting if (self.batch_ended(one) if one in self.batches else self.ended(one))]
+            waiting.difference_update(ended)
             return not waiting
 
-        wait_until(over, timeout_s, what=f"the end of {len(self.jobs)} jobs")
+        wait_until(over, timeout_s, what=f"the end of {len(self.jobs)} jobs and {len(self.batches)} batches")
 
     def close(self) -> None:
         """End every process."""
