@@ -51,7 +51,7 @@ bench: $(VENV)/.ready ## run the benchmarks; the table goes to bench/results/
 chaos: $(VENV)/.ready ## kill everything at random for minutes and judge what is left (CHAOS_ARGS="--seed 1 --seed 2")
 	@$(BIN)/python -m tests.chaos.storm $(CHAOS_ARGS)
 
-killpoints: $(VENV)/.ready ## kill at every point of a job's way, TIMES= each (5); the table goes to bench/results/
+killpoints: $(VENV)/.ready ## kill at every point of a job's and a batch's way, TIMES= each (5); the table goes to bench/results/
 	@$(BIN)/python -m tests.chaos.kill.killpoints --times $(or $(TIMES),5)
 
 settings: $(VENV)/.ready ## write docs/settings.md and .env.example from the settings classes

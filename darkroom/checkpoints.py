@@ -1,4 +1,4 @@
-"""Named instants on the way of a job, or of a batch, at which a test can stop the process, to kill it there or to let it freeze.
+"""Named instants on the way of a job or a batch at which a test can stop the process: to kill it, or to let it freeze.
 
 For tests only. Unless `DARKROOM_CHECKPOINTS_DIR` names a folder when the process starts, `reach` does nothing. With
 it, a file `<point>.armed` in that folder stops the first process that gets there, at that very instruction (SIGSTOP,

@@ -1,4 +1,4 @@
-"""Batches whose ingress and workers are killed: whole or nothing, every job ended once, written down whole, told of once.
+"""Batches whose ingress and workers are killed: whole or nothing, each job ended once, written down whole, told once.
 
 The points that wait for half a minute of silence are left to `make killpoints`.
 """

@@ -1,4 +1,4 @@
-"""The customers of a storm: they post with an Idempotency-Key and repeat on errors, cancel a few jobs, retry a few."""
+"""The customers of a storm: they post jobs and batches with keys, repeat on errors, cancel a few jobs, retry a few."""
 
 import threading
 import time
@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import orjson
 
+from darkroom.store.batches import batch_job_id
 from tests.chaos.storm.plan import TENANTS, Plan, Post
 
 THREADS = 8
@@ -25,6 +27,8 @@ class Notes:
 
     jobs: dict[int, str] = field(default_factory=dict)
     """Job id by the post's number."""
+    batches: dict[str, int] = field(default_factory=dict)
+    """How many jobs each batch has."""
     retries: Counter[str] = field(default_factory=Counter)
     """Retries that may have taken effect, by job id."""
     refused: list[str] = field(default_factory=list)
@@ -42,7 +46,7 @@ class Customers:
             tenant: httpx.Client(base_url=api_url, headers={"Authorization": f"Bearer {keys[tenant]}"}, timeout=5)
             for tenant in TENANTS
         }
-        self._waiting = list(reversed(plan.posts))
+        self._waiting = list(reversed(plan.uploads))
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._began = 0.0
@@ -86,25 +90,43 @@ class Customers:
             with self._lock:
                 if not self._waiting:
                     return
-                post = self._waiting.pop()
+                upload = self._waiting.pop()
+            post = upload[-1]
             self._over.wait(max(0.0, self._began + post.at_s - time.monotonic()))
-            job_id = self._post(post)
-            if job_id is None:
+            made = self._post(upload)
+            if made is None:
                 return
-            if post.posted_twice and self._post(post) not in (job_id, None):
-                self.notes.refused.append(f"post {post.number}: the same key gave two jobs")
+            if post.posted_twice and self._post(upload) not in (made, None):
+                self.notes.refused.append(f"post {post.number}: the same key gave two")
+            self._note(upload, made)
+
+    def _note(self, upload: list[Post], made: str) -> None:
+        """Remember which jobs were accepted, and what is to become of them."""
+        is_batch = upload[0].is_batched
+        if is_batch:
+            self.notes.batches[made] = len(upload)
+        for line, post in enumerate(upload, 1):
+            job_id = batch_job_id(made, line) if is_batch else made
             self.notes.jobs[post.number] = job_id
             with self._lock:
                 self._later.append((time.monotonic() + (post.cancel_after_s or 0.0), post, job_id))
 
-    def _post(self, post: Post) -> str | None:
-        body = post.body | {"webhook": {"url": self._hook_url}}
+    def _post(self, upload: list[Post]) -> str | None:
+        """Post a job or a batch until it is accepted; gives its id."""
+        post, bodies = upload[-1], [post.body | {"webhook": {"url": self._hook_url}} for post in upload]
+        path, query = "/v1/jobs", {}
+        content, kind = orjson.dumps(bodies[0]), "application/json"
+        if post.is_batched:
+            path, query = "/v1/batches", {"webhook_url": self._hook_url}
+            content, kind = b"\n".join(orjson.dumps(body) for body in bodies), "application/x-ndjson"
+        headers = {"Idempotency-Key": post.key, "Content-Type": kind}
         while not self._over.is_set():
-            answer = self._call(post.tenant, "POST", "/v1/jobs", json=body, headers={"Idempotency-Key": post.key})
+            answer = self._call(post.tenant, "POST", path, content=content, params=query, headers=headers)
             if answer is not None and answer.status_code == 202:
-                job_id: str = answer.json()["id"]
-                return job_id
-            if answer is not None and answer.status_code not in (429, 500, 502, 503):
+                made: str = answer.json()["id"]
+                return made
+            in_progress = answer is not None and "idempotency_in_progress" in answer.text
+            if answer is not None and answer.status_code not in (429, 500, 502, 503) and not in_progress:
                 self.notes.refused.append(f"post {post.number}: {answer.status_code} {answer.text[:300]}")
                 return None
             self._over.wait(BETWEEN_TRIES_S)

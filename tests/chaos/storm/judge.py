@@ -111,6 +111,28 @@ def every_accepted_job_has_ended(it: Evidence) -> Iterator[str]:
     yield from (f"{job_id} exists although nobody was told of it" for job_id in strangers)
 
 
+def every_batch_has_ended_and_is_written_down(it: Evidence) -> Iterator[str]:
+    """Hold the batches against the store and the bucket: each is whole, has ended, is told of and written down."""
+    records = dict(it.cell.under("batch:"))
+    told = {event["job"] for _, event in it.cell.under("event:") if event["type"] == "batch.completed"}
+    for batch_id, jobs in it.notes.batches.items():
+        record = records.get(batch_id, {})
+        if record.get("status") not in ("completed", "canceled") or int(record["total"]) != jobs:
+            yield f"{batch_id} of {jobs} jobs is {record.get('status')} with {record.get('total')}"
+            continue
+        if batch_id not in told or "manifest" not in record:
+            yield f"{batch_id} has ended, and nobody was told"
+            continue
+        key = orjson.loads(record["manifest"])["results_key"]
+        lines = it.s3.get_object(Bucket=it.bucket, Key=key)["Body"].read().splitlines()
+        found = {line["job"]["id"]: line["job"]["status"] for line in map(orjson.loads, lines)}
+        ours = {job_id: job["status"] for job_id, job in it.cell.jobs.items() if job.get("batch") == batch_id}
+        if found != ours:
+            yield f"{batch_id}: its results say {found}, its jobs are {ours}"
+    strangers = set(records) - set(it.notes.batches)
+    yield from (f"{batch_id} exists although nobody was told of it" for batch_id in strangers)
+
+
 def nothing_is_paid_twice(it: Evidence) -> Iterator[str]:
     """No prompt has more predictions than attempts that sent it, and no attempt has a duplicate."""
     for prompt, job_ids in it.askers.items():
@@ -254,6 +276,7 @@ def the_store_is_whole(it: Evidence) -> Iterator[str]:
 
 RULES: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     every_accepted_job_has_ended,
+    every_batch_has_ended_and_is_written_down,
     nothing_is_paid_twice,
     every_prediction_is_known_as_somebodys,
     money_agrees_with_the_ledger,

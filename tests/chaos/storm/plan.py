@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TENANTS = ("acme", "other", "third")
+BATCHED, BATCH = 0.3, 8
+"""What share of the jobs is posted in batches, and how many of them in one."""
+
 TWINS = 8
 """How many jobs ask for the very same: they may share out lost predictions in any order."""
 
@@ -89,6 +92,7 @@ class Post:
     cancel_after_s: float | None
     retries: int
     fresh: bool
+    is_batched: bool = False
 
     @property
     def key(self) -> str:
@@ -115,6 +119,15 @@ class Plan:
     shape: Shape
     posts: list[Post]
     strikes: list[Strike]
+
+    @property
+    def uploads(self) -> list[list[Post]]:
+        """The posts as they are sent: one by one, or those of a batch together when the last of them is due."""
+        single = [[post] for post in self.posts if not post.is_batched]
+        for tenant in TENANTS:
+            ours = [post for post in self.posts if post.is_batched and post.tenant == tenant]
+            single += [ours[first : first + BATCH] for first in range(0, len(ours), BATCH)]
+        return sorted(single, key=lambda upload: upload[-1].at_s)
 
 
 def draw(seed: int, shape: Shape) -> Plan:
@@ -157,6 +170,7 @@ def _post(rng: random.Random, seed: int, number: int, shape: Shape) -> Post:
         cancel_after_s=rng.uniform(0, 6) if will < 0.06 else None,
         retries=rng.randint(1, 2) if rng.random() < 0.3 else 0,
         fresh=rng.random() < 0.3,
+        is_batched=not is_twin and rng.random() < BATCHED,
     )
 
 

@@ -55,6 +55,7 @@ def totals(it: Evidence) -> dict[str, int]:
     taken = Counter(hook.webhook_id for hook in it.hooks if hook.answered == 204)
     return {
         "jobs accepted": len(it.notes.jobs),
+        "batches accepted": len(it.notes.batches),
         **{name: statuses[name] for name in TERMINAL},
         "lost": len(it.plan.posts) - sum(statuses[name] for name in TERMINAL),
         "submit_unconfirmed": errors["submit_unconfirmed"],

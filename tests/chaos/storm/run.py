@@ -43,7 +43,7 @@ class Rest:
         waiting = int(self.redis.hget(keys.DEPTH, "*|jobs") or 0)  # type: ignore[arg-type]
         timers = [str(member)[0] for member in self.redis.zrange(keys.DUE, 0, -1)]  # type: ignore[union-attr]
         lanes = [self.redis.hget(keys.lane(str(name)), "state") for name in self.redis.smembers(keys.LANES)]  # type: ignore[union-attr]
-        return not waiting and not set(timers) & set("jdxw") and set(lanes) == {"open"}
+        return not waiting and not set(timers) & set("jdxwsm") and set(lanes) == {"open"}
 
 
 def run_storm(seed: int, shape: Shape, folder: Path, *, settle_s: float) -> Verdict:
