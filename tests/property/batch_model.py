@@ -76,15 +76,19 @@ class ModelBatch:
         """Count that a job of it changed its status; the last one's end is its own."""
         if after in TERMINAL and before not in TERMINAL:
             self.open -= 1
-            if not self.open:
-                canceled = any(job.status == "canceled" for job in self.jobs.values())
-                self.status = "canceled" if self.cancel_requested and canceled else "completed"
+            self.close()
         elif before in TERMINAL and after not in TERMINAL:
             self.open += 1
             if self.open == 1:
                 self.status, self.written, self.cancel_requested = "running", False, False
                 self.lease += 1  # whoever writes the end before this down is stale
                 self.sweeps["retire"] = 0
+
+    def close(self) -> None:
+        """End, if all jobs have and no retry is going through them."""
+        if self.status == "running" and not self.open and "retry" not in self.sweeps:
+            canceled = any(job.status == "canceled" for job in self.jobs.values())
+            self.status = "canceled" if self.cancel_requested and canceled else "completed"
 
     def cancel(self, order: int) -> int:
         """Let its owner end what waits."""
@@ -95,6 +99,7 @@ class ModelBatch:
         self.cancel_requested, self.canceled_upto = True, order
         self.sweeps.pop("retry", None)
         self.sweeps["cancel"] = 0
+        self.close()
         return 1
 
     def retry(self, include: frozenset[str]) -> int:

@@ -250,6 +250,8 @@ class BatchMoves(Moves):
         assert int(over) == int(jobs is None or sweep not in batch.sweeps)
         for job in jobs or ():
             self._visit(batch, sweep, job)
+        if sweep == "retry" and over:
+            batch.close()
         if sweep == "drop" and batch.status == "dropped" and over:
             assert not batch.jobs
             self.batches.pop(batch.batch_id, None)

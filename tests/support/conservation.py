@@ -119,7 +119,7 @@ def what_is_not_accepted_is_out_of_sight(cell: Cell) -> Iterator[str]:
 
 
 def batches_count_their_jobs(cell: Cell) -> Iterator[str]:
-    """A linked batch counts its jobs by status, what they cost and bring; it has ended exactly when all have.
+    """A linked batch counts its jobs by status and what they cost; it has ended when all have and no retry goes on.
 
     Jobs whose time is over stay counted as what they were.
     """
@@ -135,7 +135,8 @@ def batches_count_their_jobs(cell: Cell) -> Iterator[str]:
         if found.total() != int(record["total"]) or gone.total() != int(record["total"]) - len(ours):
             yield f"{batch} has {record['total']} jobs, counts {found.total()}, and {len(ours)} are there"
         open_jobs = sum(job["status"] not in TERMINAL for job in ours.values())
-        if (int(record["open"]), record["status"] == "running") != (open_jobs, open_jobs > 0):
+        running = open_jobs > 0 or (record["status"] == "running" and "retry_line" in record)
+        if (int(record["open"]), record["status"] == "running") != (open_jobs, running):
             yield f"{batch} is {record['status']}, counts {record['open']} open jobs, {open_jobs} are"
         spent = sum(int(job.get("spent_images", 0)) for job in ours.values())
         if spent > int(record.get("spent_images", 0)) or (

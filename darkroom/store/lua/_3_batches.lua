@@ -60,11 +60,12 @@ local function is_batch_open(batch)
   return known.status and not known.manifest
 end
 
--- The last of its jobs has ended: what became of them is to be written down; then it is told, and their time begins.
+-- The last of its jobs has ended, and no retry is about to let others go on: what became of them is to be written down;
+-- then it is told, and their time begins.
 local function close_batch(batch)
   if batch == '-' then return end
-  local known = fields(k_batch(batch), 'status', 'open', 'canceled_ms', 'n:canceled')
-  if known.status ~= 'running' or tonumber(known.open) > 0 then return end
+  local known = fields(k_batch(batch), 'status', 'open', 'canceled_ms', 'n:canceled', 'retry_line')
+  if known.status ~= 'running' or tonumber(known.open) > 0 or known.retry_line then return end
   local canceled = known.canceled_ms and tonumber(known['n:canceled'] or 0) > 0
   call('HSET', k_batch(batch), 'status', canceled and 'canceled' or 'completed', 'finished_ms', int(NOW))
   call('HINCRBY', K_TOTALS, canceled and 'batches_canceled' or 'batches_completed', 1)

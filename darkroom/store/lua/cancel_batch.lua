@@ -13,4 +13,5 @@ leave_rotation(batch.tenant, id)
 call('HDEL', K_HELD_BATCHES, id)
 call('ZREM', K_DUE, 'b:' .. id)
 start_sweep(id, 'cancel', SWEEP_PATIENCE_MS)
+close_batch(id) -- all may have ended but for what the retry had still to let go on
 return 1

@@ -8,7 +8,7 @@ for code in (call('HGET', key, 'retry_include') or ''):gmatch('[^,]+') do named[
 
 local function skip(code) call('HINCRBY', key, 'retry_skip:' .. code, 1) end
 
-return sweep_slice(ARGV[1], 'retry', tonumber(ARGV[2]), function(id)
+local over = sweep_slice(ARGV[1], 'retry', tonumber(ARGV[2]), function(id)
   local job = load_job(id)
   if not job or not TERMINAL[job.status] or job.status == 'completed' then return end
   local code, worth = job.status, false
@@ -25,3 +25,5 @@ return sweep_slice(ARGV[1], 'retry', tonumber(ARGV[2]), function(id)
   call('HINCRBY', key, how == 'new' and 'retry_new' or 'retry_resumed', 1)
   if how ~= 'resumed' then call('HINCRBY', key, 'retry_images', job.images) end
 end)
+if over == 1 then close_batch(ARGV[1]) end
+return over

@@ -364,6 +364,26 @@ async def test_a_retry_counts_as_cost_what_upstream_has_failed_and_is_asked_abou
     assert (fields.get("retry_resumed"), fields.get("retry_new"), fields.get("retry_images")) == ("2", None, "3")
 
 
+@pytest.mark.parametrize("canceled", [False, True])
+async def test_a_batch_does_not_end_while_a_retry_goes_through_it(canceled: bool, store: Store) -> None:
+    batch = await store.batch({}, {})
+    for line in (1, 2):
+        await store.jobs.cancel(batch_job_id(batch, line))
+    await store.batches.retry(batch, ["canceled"])
+    assert not await store.batches.scripts.call("sweep_retry", batch, 1)  # and whoever swept dies
+    await store.jobs.cancel(batch_job_id(batch, 1))
+    assert await status(store, batch) == "running"
+    assert await store.batches.claim_manifest(batch, lease_ms=1_000) is None, "it was told of although more is to come"
+    if canceled:
+        await store.batches.cancel(batch)
+        assert await status(store, batch) == "canceled"
+        return
+    await store.batches.sweep(batch, "retry")
+    assert await counts(store, batch) == {"queued": 1, "canceled": 1}
+    await store.jobs.cancel(batch_job_id(batch, 2))
+    await finish(store, batch)
+
+
 async def test_two_retries_of_a_batch_do_not_mix(store: Store) -> None:
     batch = await store.batch({})
     await store.batches.retry(batch, ["canceled"])
