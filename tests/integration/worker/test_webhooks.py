@@ -56,10 +56,12 @@ def delivery(fleet: Fleet, job_id: str) -> dict[str, Any]:
     return shown
 
 
-def ended(fleet: Fleet, job_id: str, status: str) -> dict[str, Any]:
+def ended(fleet: Fleet, job_id: str, status: str, *, timeout_s: float = 20) -> dict[str, Any]:
     """Wait until a job's delivery has this status."""
     return wait_until(
-        lambda: found if (found := delivery(fleet, job_id))["status"] == status else None, what=f"{job_id} {status}"
+        lambda: found if (found := delivery(fleet, job_id))["status"] == status else None,
+        timeout_s,
+        what=f"{job_id} {status}",
     )
 
 
@@ -98,7 +100,7 @@ def test_a_host_that_fails_is_left_alone_but_for_probes_and_gets_all_once_it_is_
     ids = end(fleet, fleet.receiver.url, 40)
     wait_until(lambda: "webhook.breaker" in worker.output, what="the breaker to open")
     for job_id in ids:
-        ended(fleet, job_id, "delivered")
+        ended(fleet, job_id, "delivered", timeout_s=60)  # four probes may fail, 1, 2, 4 and 8 s apart
     assert operator(fleet, "GET", "/v1/webhooks/hosts")["data"] == []
     wait_until(lambda: worker.output.count("webhook.breaker") == 2, what="the breaker to close")
     assert {job["webhook_status"] for job in map(fleet.job, ids)} == {"delivered"}
