@@ -7,10 +7,12 @@ its own lease.
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
+from darkroom.store.connection import UNAVAILABLE
 from darkroom.telemetry.logs import get_logger
 
 HOLD_S = 2.0
@@ -20,6 +22,10 @@ log = get_logger(__name__)
 
 class ReactorStoppedError(RuntimeError):
     """The worker is leaving and takes up nothing new; the due set gives the work to another one."""
+
+
+class WorkFailedError(RuntimeError):
+    """A piece of work ended with an error, which is logged here; what it held goes on when its lease has run out."""
 
 
 class Reactor:
@@ -47,14 +53,24 @@ class Reactor:
     def hand_over(self, work: Callable[[], Coroutine[Any, Any, None]], *, hold_s: float = HOLD_S) -> bool:
         """Start a piece of work and wait for it, `hold_s` at most; False: it goes on by itself.
 
+        No error of the reactor's own leaves it: Celery clears every frame that an error of a task came through, and
+        before Python 3.13 a coroutine whose frame is cleared while it waits never goes on.
+
         Raises:
             ReactorStoppedError: the worker is leaving, nothing was started.
+            WorkFailedError: it ended with an error.
         """
         future: Future[None] = asyncio.run_coroutine_threadsafe(self._track(work), self._loop)
         try:
-            future.result(hold_s)
+            error = future.exception(hold_s)
         except FutureTimeoutError:
             return False
+        except FutureCancelledError:
+            raise ReactorStoppedError("cut off: the worker is leaving") from None
+        if isinstance(error, ReactorStoppedError):
+            raise ReactorStoppedError(str(error))
+        if error is not None:
+            raise WorkFailedError(f"{type(error).__name__}: {error}")
         return True
 
     async def _track(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -67,8 +83,11 @@ class Reactor:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._work.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("work.failed", exc_info=task.exception())
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, UNAVAILABLE):
+            log.warning("work.store_unavailable", error=str(error))
+        elif error is not None:
+            log.error("work.failed", exc_info=error)
 
     async def drain(self, timeout_s: float) -> int:
         """Take up nothing new and wait for what runs; gives how many pieces were cut off at the end."""

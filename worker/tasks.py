@@ -11,12 +11,15 @@ from celery import Celery
 
 from darkroom import messages
 from worker.context import Context
-from worker.reactor import HOLD_S, Reactor, ReactorStoppedError
+from worker.reactor import HOLD_S, Reactor, ReactorStoppedError, WorkFailedError
 from worker.stages.dispatch import dispatch
 from worker.stages.manifest import write_manifests
 from worker.stages.notify import notify_chunk
 from worker.stages.store import store_chunk
 from worker.stages.submit import submit_chunk
+
+EXPECTED = (ReactorStoppedError, WorkFailedError)
+"""What a task ends with when its work did not: logged where it happened, and Celery adds no traceback of its own."""
 
 
 class Runtime:
@@ -46,30 +49,30 @@ class Runtime:
 def register(app: Celery, runtime: Runtime) -> None:
     """Define the tasks on an app."""
 
-    @app.task(name=messages.DISPATCH)
+    @app.task(name=messages.DISPATCH, throws=EXPECTED)
     def dispatch_task(version: int) -> None:
         messages.check_version(version)
         runtime.run(dispatch)
 
-    @app.task(name=messages.SUBMIT)
+    @app.task(name=messages.SUBMIT, throws=EXPECTED)
     def submit_task(version: int, raw: Sequence[Sequence[str | int]]) -> None:
         messages.check_version(version)
         tickets = messages.unpack_tickets(raw)
         runtime.run(lambda ctx: submit_chunk(ctx, tickets))
 
-    @app.task(name=messages.STORE)
+    @app.task(name=messages.STORE, throws=EXPECTED)
     def store_task(version: int, raw: Sequence[Sequence[str | int]]) -> None:
         messages.check_version(version)
         tickets = messages.unpack_tickets(raw)
         runtime.run(lambda ctx: store_chunk(ctx, tickets), background=True)
 
-    @app.task(name=messages.NOTIFY)
+    @app.task(name=messages.NOTIFY, throws=EXPECTED)
     def notify_task(version: int, raw: Sequence[Sequence[str]]) -> None:
         messages.check_version(version)
         deliveries = messages.unpack_deliveries(raw)
         runtime.run(lambda ctx: notify_chunk(ctx, deliveries), background=True)
 
-    @app.task(name=messages.MANIFEST)
+    @app.task(name=messages.MANIFEST, throws=EXPECTED)
     def manifest_task(version: int, batches: Sequence[str]) -> None:
         messages.check_version(version)
         runtime.run(lambda ctx: write_manifests(ctx, list(batches)), background=True)

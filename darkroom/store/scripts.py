@@ -5,6 +5,7 @@ Where replicas have to acknowledge, what must not be lost with this server count
 """
 
 import asyncio
+import copy
 import hashlib
 from collections.abc import Iterable
 from functools import cache
@@ -110,7 +111,9 @@ def _settle(future: "asyncio.Future[Any]", result: Any) -> None:
     if future.done():
         return
     if isinstance(result, Exception):
-        future.set_exception(result)
+        # Everybody gets an error of their own: one that several raise carries the frames of them all, and who clears
+        # what a failed call of its own left behind (Celery does) would end the others where they wait.
+        future.set_exception(copy.copy(result))
     else:
         future.set_result(result)
 

@@ -51,6 +51,17 @@ async def test_a_call_without_an_answer_of_its_own_is_told_so() -> None:
     assert (first, type(second)) == ("only one", RedisConnectionError)
 
 
+async def test_calls_that_fail_together_get_an_error_each() -> None:
+    """An error that several raise carries the frames of all, and who clears one's would end the others."""
+
+    def refuse() -> list[Any]:
+        raise RedisConnectionError("nobody there")
+
+    first, second = await both(Scripts(Server(refuse)))  # type: ignore[arg-type]
+    assert (type(first), str(first)) == (type(second), str(second)) == (RedisConnectionError, "nobody there")
+    assert first is not second
+
+
 async def test_a_cancellation_that_is_meant_ends_the_carrier_and_still_answers() -> None:
     asked = asyncio.Event()
 
