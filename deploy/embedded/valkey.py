@@ -31,6 +31,10 @@ hash-max-listpack-value 4096
 loglevel notice
 """
 
+MALLOC = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=65535"}
+"""The wheel's build allocates with glibc, which searches free chunks all over the heap; after the fork of a rewrite of
+the append-only file each page so touched is copied. Taking the chunk freed last touches few (docs/adr/0012-batches.md)."""
+
 
 @dataclass(slots=True)
 class EmbeddedValkey:
@@ -69,7 +73,7 @@ def valkey_command(directory: Path, *, port: int) -> Command:
     config = directory / "valkey.conf"
     config.touch(mode=0o600)
     config.write_text(CONFIG.format(port=port, password=password, directory=directory.resolve()))
-    return Command("valkey", (str(valkey_binary()), str(config.resolve())))
+    return Command("valkey", (str(valkey_binary()), str(config.resolve())), MALLOC)
 
 
 def valkey_password(directory: Path) -> str:
