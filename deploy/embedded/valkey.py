@@ -33,7 +33,7 @@ loglevel notice
 
 MALLOC = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=65535"}
 """The wheel's build allocates with glibc, which searches free chunks all over the heap; after the fork of a rewrite of
-the append-only file each page so touched is copied. Taking the chunk freed last touches few (docs/adr/0012-batches.md)."""
+the append-only file each page so touched is copied. Taking the chunk freed last touches few (figures: ADR 12)."""
 
 
 @dataclass(slots=True)
