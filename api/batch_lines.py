@@ -12,7 +12,7 @@ from api.services import Services
 from api.validation import MOST_ERRORS, FieldError
 from api.webhook_urls import require_allowed
 from darkroom.jobs import JobRequest, Webhook
-from darkroom.store.batches import MOST_JOBS, MOST_LINES, Line
+from darkroom.store.uploads import MOST_JOBS, MOST_LINES, Line
 
 MOST_UPLOAD_BYTES = 200 * 2**20
 LINES_AT_ONCE = 200

@@ -15,8 +15,8 @@ from api.problems import Problem, invalid
 from api.services import Services
 from api.webhook_urls import require_allowed
 from darkroom.checkpoints import Checkpoint, reach
-from darkroom.store.batches import SILENCE_MS, BatchGoneError, Line
 from darkroom.store.jobs import ConflictError
+from darkroom.store.uploads import SILENCE_MS, BatchGoneError, Line
 from darkroom.telemetry.logs import get_logger
 
 STAGE_JOBS, STAGE_BYTES = 200, 2**19
@@ -49,7 +49,7 @@ async def accept_batch(
     """
     require_allowed(services, options.webhook, ("webhook",))
     services.require_room()
-    begun = await services.batches.begin(
+    begun = await services.uploads.begin(
         tenant,
         webhook=options.webhook,
         metadata=options.metadata,
@@ -102,7 +102,7 @@ async def _dropped_unless_linked(services: Services, batch_id: str) -> AsyncIter
     try:
         yield
     except BaseException:
-        dropping = asyncio.create_task(services.batches.drop(batch_id))
+        dropping = asyncio.create_task(services.uploads.drop(batch_id))
         dropping.add_done_callback(_tell_failure)
         await asyncio.wait({dropping})
         raise
@@ -120,7 +120,7 @@ async def _beat(services: Services, batch_id: str) -> None:
     while True:
         await asyncio.sleep(SILENCE_MS / 3000)
         try:
-            await services.batches.hear(batch_id)
+            await services.uploads.hear(batch_id)
         except BatchGoneError:
             return  # the upload's next step says so
         except RedisError as error:
@@ -159,7 +159,7 @@ class _Upload:
         services, service = self._services, self._services.settings.service
         services.require_room()
         reach(Checkpoint.BATCH_BEFORE_LINK, self._batch_id)
-        wake = await services.batches.link(
+        wake = await services.uploads.link(
             self._batch_id,
             fingerprint=fingerprint,
             max_queued=service.max_queued_per_tenant,
@@ -193,7 +193,7 @@ class _Upload:
         lines, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if lines:
             self._services.require_room()
-            self._staging = asyncio.create_task(self._services.batches.stage(self._batch_id, lines))
+            self._staging = asyncio.create_task(self._services.uploads.stage(self._batch_id, lines))
 
     async def _staged(self) -> None:
         staging, self._staging = self._staging, None

@@ -17,11 +17,11 @@ from starlette.responses import Response
 
 from api.validation import FieldError, field_errors
 from darkroom.errors import DarkroomError, RetryableError
-from darkroom.store.batches import TooManyUploadsError
 from darkroom.store.connection import UNAVAILABLE
 from darkroom.store.jobs import BudgetError, ConflictError, LineFullError
 from darkroom.store.room import StoreFullError
 from darkroom.store.scripts import NotAcknowledgedError
+from darkroom.store.uploads import TooManyUploadsError
 
 MEDIA_TYPE = "application/problem+json"
 STORE_RETRY_S = 2

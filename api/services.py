@@ -19,6 +19,7 @@ from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
 from darkroom.store.room import Room, StoreFullError
 from darkroom.store.undelivered import UndeliveredStore
+from darkroom.store.uploads import UploadStore
 from darkroom.store.webhook_secrets import WebhookSecrets
 from darkroom.upstream.client import UpstreamClient
 from darkroom.webhooks.policy import webhook_policy
@@ -40,6 +41,7 @@ class Services:
     room: Room
     upstream: UpstreamClient | None = None
     jobs: JobStore = field(init=False)
+    uploads: UploadStore = field(init=False)
     batches: BatchStore = field(init=False)
     deliveries: DeliveryStore = field(init=False)
     undelivered: UndeliveredStore = field(init=False)
@@ -51,7 +53,8 @@ class Services:
     def __post_init__(self) -> None:
         """Make the typed calls over the one connection pool."""
         self.jobs = JobStore(self.redis, job_ttl_s=self.settings.redis.job_ttl_s)
-        self.batches = BatchStore(self.redis, job_ttl_s=self.settings.redis.job_ttl_s)
+        self.uploads = UploadStore(self.redis, job_ttl_s=self.settings.redis.job_ttl_s)
+        self.batches = BatchStore(self.redis)
         self.deliveries = DeliveryStore(self.redis)
         self.undelivered = UndeliveredStore(self.redis)
         self.webhook_secrets = WebhookSecrets(self.redis)

@@ -24,8 +24,9 @@ from api.services import Services, services_of
 from api.validation import MOST_ERRORS, FieldError, unknown_name
 from darkroom.batches import Batch, BatchRetry
 from darkroom.jobs import ErrorCode, JobStatus, usd
+from darkroom.store.batch_ids import batch_job_id, line_of
 from darkroom.store.batch_view import batch_view
-from darkroom.store.batches import BatchRecord, batch_job_id, line_of
+from darkroom.store.batches import BatchRecord
 from darkroom.store.records import JobRecord
 from darkroom.telemetry.logs import get_logger
 

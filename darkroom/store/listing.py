@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from darkroom.ids import id_floor, id_time_ms
 from darkroom.jobs import JobStatus
 from darkroom.store import keys
-from darkroom.store.batches import batch_job_id, line_of
+from darkroom.store.batch_ids import batch_job_id, line_of
 from darkroom.store.connection import read_set
 from darkroom.store.jobs import JobStore
 from darkroom.store.records import JobRecord

@@ -6,8 +6,9 @@ from hypothesis.stateful import precondition, rule
 
 from darkroom.jobs import DEFAULT_EVENTS, JobRequest, Priority, Webhook
 from darkroom.store import keys
-from darkroom.store.batches import MOST_UPLOADS, BatchGoneError, Line, TooManyUploadsError, batch_job_id
+from darkroom.store.batch_ids import batch_job_id
 from darkroom.store.jobs import BudgetError, ConflictError, LineFullError
+from darkroom.store.uploads import MOST_UPLOADS, BatchGoneError, Line, TooManyUploadsError
 from tests.property.batch_model import PLACES, ModelBatch
 from tests.property.machine import HOUR_MS
 from tests.property.model import ModelJob
@@ -54,7 +55,7 @@ class BatchMoves(Moves):
         expected = self._begins(tenant, key, before, room)
         if before is not None and before.status == "accepting" and before.silent:
             before.drop()  # whatever comes of this one
-        begin = self.batch_store.begin(tenant, webhook=webhook, metadata={}, idempotency_key=key, max_queued=room)
+        begin = self.upload_store.begin(tenant, webhook=webhook, metadata={}, idempotency_key=key, max_queued=room)
         try:
             begun = self.run(begin)
         except ConflictError:
@@ -102,7 +103,7 @@ class BatchMoves(Moves):
         first = batch.last_line + 1 + blank
         staged = [self._line(batch, number, one) for number, one in enumerate(posted, first)]
         try:
-            self.run(self.batch_store.stage(batch.batch_id, [line for line, _ in staged]))
+            self.run(self.upload_store.stage(batch.batch_id, [line for line, _ in staged]))
         except BatchGoneError:
             assert batch.status != "accepting"
             return
@@ -126,11 +127,11 @@ class BatchMoves(Moves):
     def hear_uploader(self, pick: int) -> None:
         batch = self._choose_batch(pick, "accepting")
         if batch.status == "accepting":
-            self.run(self.batch_store.hear(batch.batch_id))
+            self.run(self.upload_store.hear(batch.batch_id))
             batch.silent = False
             return
         with pytest.raises(BatchGoneError):
-            self.run(self.batch_store.hear(batch.batch_id))
+            self.run(self.upload_store.hear(batch.batch_id))
 
     @precondition(lambda self: self.uploads())
     @rule(pick=picks)
@@ -158,7 +159,7 @@ class BatchMoves(Moves):
 
     def _link(self, batch: ModelBatch, room: int, *, refuse: bool) -> None:
         expected = self._links(batch, room, refuse=refuse)
-        link = self.batch_store.link(batch.batch_id, fingerprint="f", max_queued=room, refuse_over_budget=refuse)
+        link = self.upload_store.link(batch.batch_id, fingerprint="f", max_queued=room, refuse_over_budget=refuse)
         try:
             self.run(link)
         except BatchGoneError:

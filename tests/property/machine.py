@@ -18,6 +18,7 @@ from darkroom.store.callbacks import CallbackStore
 from darkroom.store.connection import connect
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
+from darkroom.store.uploads import UploadStore
 from darkroom.timers import Timers
 from tests.property.batch_model import ModelBatch
 from tests.property.model import ModelJob, Try
@@ -44,7 +45,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.jobs, self.attempts = JobStore(self.redis), AttemptStore(self.redis)
         self.line, self.lanes = Line(self.redis), LaneStore(self.redis)
         self.timers, self.deliveries = Timers(self.redis), DeliveryStore(self.redis)
-        self.callbacks, self.batch_store = CallbackStore(self.redis), BatchStore(self.redis)
+        self.callbacks = CallbackStore(self.redis)
+        self.upload_store, self.batch_store = UploadStore(self.redis), BatchStore(self.redis)
         self.repeating = Repeating(self.jobs.scripts, self.client)
         self.model: dict[str, ModelJob] = {}
         self.batches: dict[str, ModelBatch] = {}

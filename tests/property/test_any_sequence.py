@@ -12,7 +12,7 @@ from hypothesis.stateful import initialize, precondition, rule, run_state_machin
 
 from darkroom.jobs import Webhook
 from darkroom.line.lanes import DEFAULT_LANE, PauseReason
-from darkroom.store import batches, keys
+from darkroom.store import keys, uploads
 from darkroom.store.attempts import Moved
 from darkroom.store.deliveries import host_of
 from darkroom.timers import DueAttempt
@@ -281,7 +281,7 @@ class Everything(BatchMoves):
 @pytest.mark.timeout(0 if EXAMPLES > 100 else 300)
 def test_any_sequence_of_moves_leaves_the_store_whole(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hypothesis looks for a sequence that loses a job, leaks a slot, spends twice or tells an untruth."""
-    monkeypatch.setattr(batches, "SILENCE_MS", HOUR_MS)  # uploaders are silent where a rule says so, and not else
+    monkeypatch.setattr(uploads, "SILENCE_MS", HOUR_MS)  # uploaders are silent where a rule says so, and not else
     machine = type("Everything", (Everything,), {"url": redis_url})
     run_state_machine_as_test(
         machine,

@@ -7,7 +7,7 @@ from typing import Any
 import redis
 
 from darkroom.store import keys
-from darkroom.store.batches import line_of
+from darkroom.store.batch_ids import line_of
 
 LIVE = ("admitted", "submitting", "unconfirmed", "generating", "storing")
 HOLDS_SLOT = ("admitted", "submitting", "unconfirmed", "generating")

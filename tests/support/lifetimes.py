@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from darkroom.store import keys
-from darkroom.store.batches import line_of
+from darkroom.store.batch_ids import line_of
 from tests.support.cell import TERMINAL, Cell
 
 

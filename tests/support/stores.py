@@ -18,12 +18,13 @@ from darkroom.line.line import Admission, Line
 from darkroom.store import keys, scripts
 from darkroom.store.attempts import Absence, AttemptStore, Intent, Moved, Ticket
 from darkroom.store.batches import BatchStore
-from darkroom.store.batches import Line as BatchLine
 from darkroom.store.callbacks import CallbackStore, Called
 from darkroom.store.connection import connect
 from darkroom.store.deliveries import DeliveryStore
 from darkroom.store.jobs import JobStore
 from darkroom.store.records import JobRecord
+from darkroom.store.uploads import Line as BatchLine
+from darkroom.store.uploads import UploadStore
 from darkroom.timers import Due, Timers
 from darkroom.upstream.callback_tokens import SendName
 from tests.support.cell import Cell
@@ -47,7 +48,8 @@ class Store:
         self.attempts = AttemptStore(self.redis)
         self.line, self.lanes, self.budgets = Line(self.redis), LaneStore(self.redis), Budgets(self.redis)
         self.timers, self.deliveries = Timers(self.redis), DeliveryStore(self.redis)
-        self.callbacks, self.batches = CallbackStore(self.redis), BatchStore(self.redis)
+        self.callbacks = CallbackStore(self.redis)
+        self.uploads, self.batches = UploadStore(self.redis), BatchStore(self.redis)
 
     async def limits(self, rate: int = 600, concurrency: int = 100, *, rate_cost: str = "images") -> None:
         """Set the lane's limits."""
@@ -62,16 +64,16 @@ class Store:
 
     async def batch(self, *jobs: dict[str, Any], tenant: str = "a", link: bool = True, **upload: Any) -> str:
         """Upload a batch of jobs, list it, and give its id."""
-        begun = await self.batches.begin(
+        begun = await self.uploads.begin(
             tenant, **{"webhook": None, "metadata": {}, "idempotency_key": None, "max_queued": 1_000_000} | upload
         )
         lines = [
             BatchLine.of(number, JobRequest.model_validate_json(orjson.dumps({"prompt": "a fox"} | job)))
             for number, job in enumerate(jobs, 1)
         ]
-        await self.batches.stage(begun.batch_id, lines)
+        await self.uploads.stage(begun.batch_id, lines)
         if link:
-            await self.batches.link(begun.batch_id, fingerprint="f", max_queued=1_000_000)
+            await self.uploads.link(begun.batch_id, fingerprint="f", max_queued=1_000_000)
             await self.batches.sweep(begun.batch_id, "list")
         return begun.batch_id
 

@@ -12,8 +12,9 @@ from darkroom.ids import id_time_ms
 from darkroom.jobs import JobStatus
 from darkroom.storage.errors import StorageUnavailableError
 from darkroom.storage.naming import batch_json_key, results_key
+from darkroom.store.batch_ids import batch_job_id, line_of
 from darkroom.store.batch_view import batch_view
-from darkroom.store.batches import BatchRecord, batch_job_id, line_of
+from darkroom.store.batches import BatchRecord
 from darkroom.store.view import job_view
 from darkroom.telemetry.logs import get_logger
 from worker.context import Context

@@ -13,7 +13,7 @@ import httpx
 
 from darkroom.checkpoints import Checkpoint
 from darkroom.store import keys
-from darkroom.store.batches import batch_job_id
+from darkroom.store.batch_ids import batch_job_id
 from tests.chaos.kill.rig import Caught, Rig
 from tests.support.cell import Cell
 from tests.support.waiting import wait_until

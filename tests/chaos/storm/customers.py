@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import orjson
 
-from darkroom.store.batches import batch_job_id
+from darkroom.store.batch_ids import batch_job_id
 from tests.chaos.storm.plan import TENANTS, Plan, Post
 
 THREADS = 8

@@ -5,18 +5,11 @@ import pytest
 from darkroom.jobs import JobRequest, Webhook
 from darkroom.store import keys
 from darkroom.store.attempts import Moved
-from darkroom.store.batches import (
-    MOST_UPLOADS,
-    BatchGoneError,
-    BatchRecord,
-    Line,
-    TooManyUploadsError,
-    batch_job_id,
-    line_of,
-    new_batch_id,
-)
+from darkroom.store.batch_ids import batch_job_id, line_of, new_batch_id
+from darkroom.store.batches import BatchRecord
 from darkroom.store.jobs import BudgetError, ConflictError, LineFullError
 from darkroom.store.listing import JobFilter, list_jobs
+from darkroom.store.uploads import MOST_UPLOADS, BatchGoneError, Line, TooManyUploadsError
 from tests.support.stores import FAILED, UNSETTLED, Store
 
 
@@ -71,7 +64,7 @@ async def test_a_batch_is_nowhere_to_be_seen_before_it_is_linked(store: Store) -
     assert (await store.admit()).tickets == []
     assert await list_jobs(store.jobs, JobFilter(tenant="a"), limit=10) == ([], None)
     assert store.cell().at(keys.DEPTH) == {}
-    await store.batches.drop(batch)
+    await store.uploads.drop(batch)
     assert await store.batches.read(batch) is None
     kinds = {name.partition(":")[0] for name, _ in store.cell().under("")}
     assert not kinds & {"job", "batch", "batches", "flow", "flows", "idem", "index"}
@@ -106,7 +99,7 @@ async def test_its_jobs_are_found_by_the_batch_page_by_page(store: Store) -> Non
 
 async def test_the_same_key_gives_the_first_batch_and_its_bodys_fingerprint(store: Store) -> None:
     batch = await store.batch({}, idempotency_key="k")
-    again = await store.batches.begin("a", webhook=None, metadata={}, idempotency_key="k", max_queued=9)
+    again = await store.uploads.begin("a", webhook=None, metadata={}, idempotency_key="k", max_queued=9)
     assert (again.kind, again.batch_id, again.fingerprint) == ("replayed", batch, "f")
     with pytest.raises(ConflictError, match="used with another body"):
         await store.jobs.enqueue("a", JobRequest(prompt="x"), idempotency_key="k")
@@ -115,17 +108,17 @@ async def test_the_same_key_gives_the_first_batch_and_its_bodys_fingerprint(stor
 async def test_a_key_is_in_progress_while_its_upload_lives_and_free_once_that_is_dropped(store: Store) -> None:
     batch = await store.batch({}, link=False, idempotency_key="k")
     begin = {"webhook": None, "metadata": {}, "idempotency_key": "k", "max_queued": 9}
-    assert (await store.batches.begin("a", **begin)).kind == "in_progress"  # type: ignore[arg-type]
-    await store.batches.drop(batch)
-    second = await store.batches.begin("a", **begin)  # type: ignore[arg-type]
+    assert (await store.uploads.begin("a", **begin)).kind == "in_progress"  # type: ignore[arg-type]
+    await store.uploads.drop(batch)
+    second = await store.uploads.begin("a", **begin)  # type: ignore[arg-type]
     assert second.kind == "begun"
     store.client.hset(keys.batch(second.batch_id), "silent_ms", 1)  # its uploader was killed
-    third = await store.batches.begin("a", **begin)  # type: ignore[arg-type]
+    third = await store.uploads.begin("a", **begin)  # type: ignore[arg-type]
     assert third.kind == "begun"
     with pytest.raises(BatchGoneError):
-        await store.batches.stage(second.batch_id, [Line.of(1, JobRequest(prompt="x"))])
+        await store.uploads.stage(second.batch_id, [Line.of(1, JobRequest(prompt="x"))])
     await store.batches.sweep(second.batch_id, "drop")
-    await store.batches.drop(third.batch_id)
+    await store.uploads.drop(third.batch_id)
 
 
 async def test_what_a_dead_uploader_left_is_swept_by_its_timer(store: Store) -> None:
@@ -140,14 +133,14 @@ async def test_what_a_dead_uploader_left_is_swept_by_its_timer(store: Store) -> 
 
 async def test_a_tenant_has_so_many_uploads_at_once_and_no_more(store: Store) -> None:
     async def begin(tenant: str = "a") -> str:
-        begun = await store.batches.begin(tenant, webhook=None, metadata={}, idempotency_key=None, max_queued=9)
+        begun = await store.uploads.begin(tenant, webhook=None, metadata={}, idempotency_key=None, max_queued=9)
         return begun.batch_id
 
     first, second, *_ = [await begin() for _ in range(MOST_UPLOADS)]
     with pytest.raises(TooManyUploadsError):
         await begin()
     await begin("b")
-    await store.batches.drop(first)
+    await store.uploads.drop(first)
     await begin()
     store.client.zadd(keys.uploads("a"), {second: 1})  # its uploader was silent for too long
     await begin()
@@ -177,9 +170,9 @@ async def test_a_batch_that_the_tenants_line_has_no_room_for_is_refused_whole(st
     await store.post()
     batch = await store.batch({}, {}, link=False)
     with pytest.raises(LineFullError):
-        await store.batches.link(batch, fingerprint="f", max_queued=2)
+        await store.uploads.link(batch, fingerprint="f", max_queued=2)
     assert len((await store.admit()).tickets) == 1
-    await store.batches.drop(batch)
+    await store.uploads.drop(batch)
 
 
 @pytest.mark.parametrize(("caps", "resets"), [({":batch": 4}, False), ({"a": 4}, False), ({"a": 6}, True)])
@@ -190,9 +183,9 @@ async def test_a_batch_over_its_budget_is_refused_where_that_is_wanted(
     await store.post(max_images=2)
     batch = await store.batch({"max_images": 5}, link=False) if resets else await store.batch(*[{}] * 5, link=False)
     with pytest.raises(BudgetError) as refused:
-        await store.batches.link(batch, fingerprint="f", max_queued=9, refuse_over_budget=True)
+        await store.uploads.link(batch, fingerprint="f", max_queued=9, refuse_over_budget=True)
     assert (refused.value.resets_in_s is not None) == resets
-    await store.batches.drop(batch)
+    await store.uploads.drop(batch)
 
 
 async def test_counts_follow_the_jobs_and_the_last_one_ends_the_batch(store: Store) -> None:

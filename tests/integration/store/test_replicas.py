@@ -66,11 +66,11 @@ async def test_a_batch_counts_once_the_replica_is_back(store: Store, replica: Em
     batch = await store.batch({}, link=False, **upload)
     freeze(replica)
     with pytest.raises(NotAcknowledgedError):
-        await store.batches.link(batch, fingerprint="f", max_queued=10)
+        await store.uploads.link(batch, fingerprint="f", max_queued=10)
     with pytest.raises(NotAcknowledgedError):
-        await store.batches.begin("a", **upload)
+        await store.uploads.begin("a", **upload)
     thaw(replica)
-    assert (await store.batches.begin("a", **upload)).batch_id == batch
+    assert (await store.uploads.begin("a", **upload)).batch_id == batch
     await store.batches.sweep(batch, "list")
 
 

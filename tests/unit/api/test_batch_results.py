@@ -8,7 +8,8 @@ import orjson
 
 from api.routes.batches import results_of
 from api.services import Services
-from darkroom.store.batches import BatchRecord, line_of, new_batch_id
+from darkroom.store.batch_ids import line_of, new_batch_id
+from darkroom.store.batches import BatchRecord
 from darkroom.store.records import JobRecord
 
 

@@ -15,8 +15,8 @@ from redis.exceptions import (
 from api.problems import CODES, Problem, problem_of
 from darkroom.errors import RetryableError, StaleLeaseError
 from darkroom.storage.errors import StorageUnavailableError
-from darkroom.store.batches import TooManyUploadsError
 from darkroom.store.jobs import ConflictError, LineFullError
+from darkroom.store.uploads import TooManyUploadsError
 
 
 @pytest.mark.parametrize(

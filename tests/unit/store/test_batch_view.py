@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from darkroom.store.batch_ids import new_batch_id
 from darkroom.store.batch_view import batch_view
-from darkroom.store.batches import BatchRecord, new_batch_id
+from darkroom.store.batches import BatchRecord
 
 BEGUN_MS = 1_000_000
 

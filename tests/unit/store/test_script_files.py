@@ -16,6 +16,7 @@ from darkroom.store.batches import BatchStore
 from darkroom.store.deliveries import ClaimedDelivery, DeliveryStore
 from darkroom.store.jobs import JobStore
 from darkroom.store.scripts import FOLDERS, sources
+from darkroom.store.uploads import UploadStore
 from darkroom.store.webhook_secrets import WebhookSecrets
 
 FILES = {path.stem: path.read_text() for folder in FOLDERS for path in sorted(folder.glob("[a-z]*.lua"))}
@@ -37,7 +38,7 @@ CLAIMED = ClaimedDelivery("dlv_1", "1", 1, {}, {})
 CALLERS: dict[str, Callable[[Redis], Awaitable[Any]]] = {
     "attempt_failed": lambda r: AttemptStore(r).failed(T, ERROR),
     "begin_submit": lambda r: AttemptStore(r).begin_submit(T, lease_ms=1, sync_lease_ms=1, key="k"),
-    "begin_batch": lambda r: BatchStore(r).begin("a", webhook=None, metadata={}, idempotency_key=None, max_queued=1),
+    "begin_batch": lambda r: UploadStore(r).begin("a", webhook=None, metadata={}, idempotency_key=None, max_queued=1),
     "bring_back": lambda r: AttemptStore(r).bring_back(T, delay_ms=1),
     "cancel": lambda r: JobStore(r).cancel("job_1"),
     "cancel_batch": lambda r: BatchStore(r).cancel("batch_1"),
@@ -46,8 +47,8 @@ CALLERS: dict[str, Callable[[Redis], Awaitable[Any]]] = {
     "complete": lambda r: AttemptStore(r).complete(T, delivered=1, finished_ms=1),
     "enqueue": lambda r: JobStore(r).enqueue("a", JobRequest(prompt="x")),
     "hand_over": lambda r: AttemptStore(r).hand_over(T, sources="", inference_ms=1, polls=1, wait_ms=1),
-    "hear_uploader": lambda r: BatchStore(r).hear("batch_1"),
-    "link_batch": lambda r: BatchStore(r).link("batch_1", fingerprint="f", max_queued=1),
+    "hear_uploader": lambda r: UploadStore(r).hear("batch_1"),
+    "link_batch": lambda r: UploadStore(r).link("batch_1", fingerprint="f", max_queued=1),
     "lane_limits": lambda r: LaneStore(r).change_limits("default", images_per_minute=1, max_concurrency=1),
     "lane_state": lambda r: LaneStore(r).pause("default", "auth"),
     "resolve": lambda r: JobStore(r).resolve("job_1", "give_up", by="ops"),
@@ -58,7 +59,7 @@ CALLERS: dict[str, Callable[[Redis], Awaitable[Any]]] = {
     "rotate_secret": lambda r: WebhookSecrets(r).rotate("a", overlap_s=1),
     "save_output": lambda r: AttemptStore(r).save_output(T, 0, "{}"),
     "settle_delivery": lambda r: DeliveryStore(r).settle(CLAIMED, "gone", next_in_ms=None, attempts=[]),
-    "stage_lines": lambda r: BatchStore(r).stage("batch_1", []),
+    "stage_lines": lambda r: UploadStore(r).stage("batch_1", []),
     "store_later": lambda r: AttemptStore(r).store_later(T, delay_ms=1, message=""),
     "submit_absent": lambda r: AttemptStore(r).absent(T, look_in_ms=1, mark="m", began_ms=1),
     "submit_accepted": lambda r: AttemptStore(r).accepted(T, send=1, prediction_id="p", look_in_ms=1),
