@@ -100,7 +100,7 @@ class ReactorStep(bootsteps.StartStopStep):
                 group.create_task(context.publisher.run())
                 group.create_task(run_for_good("leases", context.leases.run))
                 group.create_task(run_for_good("room", context.room.run))
-                group.create_task(run_for_good("signs of life", lambda: self._signs_of_life(context)))
+                group.create_task(run_for_good("signs of life", lambda: self._signs_of_life(context, poller)))
         except Exception:
             log.critical("reactor.died", exc_info=True)
             os.kill(os.getpid(), signal.SIGTERM)
@@ -127,12 +127,15 @@ class ReactorStep(bootsteps.StartStopStep):
         except RedisError as error:
             log.warning("worker.not_signed_off", error=str(error))
 
-    async def _signs_of_life(self, context: Context) -> None:
+    async def _signs_of_life(self, context: Context, poller: Poller) -> None:
         while True:
             try:
-                await context.lanes.sign_of_life(
-                    self._worker.hostname, self._sign(context), forget_after_s=FORGET_AFTER_S
-                )
+                if poller.stuck:
+                    log.critical("poller.stuck")
+                else:
+                    await context.lanes.sign_of_life(
+                        self._worker.hostname, self._sign(context), forget_after_s=FORGET_AFTER_S
+                    )
             except RedisError as error:
                 log.warning("worker.no_sign_of_life", error=str(error))
             await asyncio.sleep(SIGN_OF_LIFE_S)

@@ -5,70 +5,54 @@ that fails is logged and counted, and the next one comes; if it can't go on at a
 """
 
 import asyncio
-from dataclasses import dataclass
+import time
 
 from redis.exceptions import ReadOnlyError
 
 from darkroom.background import is_cancelled, run_for_good
-from darkroom.checkpoints import Checkpoint, reach
-from darkroom.store.attempts import Ticket
 from darkroom.store.connection import UNAVAILABLE
 from darkroom.telemetry.logs import get_logger
-from darkroom.timers import Due, DueAttempt, Look
+from darkroom.timers import Due, DueAttempt
 from darkroom.webhooks.schedule import patience_s
 from worker.batch_sweeps import BatchSweeps
-from worker.batching import Batcher
-from worker.context import LOOKS_AT_ONCE, Context
-from worker.stages.lane import pause_for_key, probe
-from worker.stages.look import Again, GiveUp, HandOver, LookDecision, LookRules, TimeOut, decide
+from worker.context import Context
+from worker.looks import LOOK_LEASE_MS, MESSAGE_CHECK_MS, Looks
+from worker.stages.lane import probe
 from worker.stages.reconcile import Reconciler
 from worker.stages.server_change import check_server
 
-LOOK_LEASE_MS = 5_000
 MESSAGE_WAIT_MS = 60_000
 """How long work handed to a Celery queue may wait there before it is sent again whatever goes on."""
-
-MESSAGE_CHECK_MS = 10_000
-"""After how long it is sent again for the first time, unless others called for before it are just being begun."""
 
 SWEEP_MOST = 500
 SHORTEST_S, LONGEST_S = 0.02, 0.1
 DISPATCH_EVERY_MS = 1_000
+
+STUCK_S = 60.0
+"""A sweep that takes longer will not end any more: its calls all have timeouts of their own."""
+
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What a look decided, to be applied under the attempt's fence."""
-
-    entry: DueAttempt
-    decision: LookDecision
 
 
 class Poller:
     """One worker process' share in watching the due set."""
 
     def __init__(self, ctx: Context) -> None:
-        upstream = ctx.settings.upstream
         self._ctx = ctx
-        self._rules = LookRules(
-            poll_min_ms=int(upstream.poll_min_s * 1000),
-            poll_max_ms=int(upstream.poll_max_s * 1000),
-            timeout_ms=int(upstream.generation_timeout_s * 1000),
-            max_attempts=upstream.max_attempts,
-            key=ctx.upstream.key_fingerprint,
-        )
         self._patience_ms = int(patience_s(ctx.settings.webhooks.retry_schedule_s) * 1000)
-        self._looked = Batcher[Looked]("looked", self._apply, most=200)
-        self._looking: dict[Ticket, asyncio.Task[None]] = {}
+        self._looks = Looks(ctx)
         self._probing: dict[str, asyncio.Task[None]] = {}
-        self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._wake = asyncio.Event()
         self._next_dispatch_ms = 0
         self._reconciler = Reconciler(ctx)
         self._batches = BatchSweeps(ctx)
         self._leasing = True
-        self._doubts_callbacks = False
+        self._began_s = time.monotonic()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it stands still, for whatever reason: its worker watches nothing then, and says so by its silence."""
+        return self._leasing and time.monotonic() - self._began_s > STUCK_S
 
     def wake(self) -> None:
         """Sweep at once: something became due by what this process just did."""
@@ -77,26 +61,24 @@ class Poller:
     async def run(self) -> None:
         """Sweep until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(run_for_good("looked", self._looked.run))
+            group.create_task(self._looks.run())
             group.create_task(run_for_good("sweeps", self._sweep_forever))
 
     async def stop(self) -> None:
         """Lease nothing more; looks get as long as their lease to end, and what they found is applied."""
         self._leasing = False
         self._wake.set()
-        if self._looking:
-            _, late = await asyncio.wait(self._looking.values(), timeout=LOOK_LEASE_MS / 1000)
-            for look in late:
-                look.cancel()
+        await self._looks.stop()
         for probing in self._probing.values():
             probing.cancel()
         self._reconciler.stop()
         self._batches.stop()
-        await self._looked.drained()
+        await self._looks.drained()
 
     async def _sweep_forever(self) -> None:
         while self._leasing:
             pause_s = LONGEST_S
+            self._began_s = time.monotonic()
             self._wake.clear()
             try:
                 pause_s = await self._sweep()
@@ -137,10 +119,9 @@ class Poller:
 
     def _start(self, due: Due) -> None:
         """Start what goes on by itself; nothing here waits or fails, so that no entry suffers for another."""
-        self._watch_callbacks(due)
         for entry in due.attempts:
             if entry.state == "generating":
-                self._start_look(entry)
+                self._looks.start(entry)
             elif entry.state == "storing":
                 self._ctx.publisher.store(entry.ticket)
         for delivery in due.deliveries:
@@ -154,14 +135,6 @@ class Poller:
         unconfirmed = [entry for entry in due.attempts if entry.state == "unconfirmed"]
         if unconfirmed:
             self._reconciler.start(unconfirmed)
-
-    def _watch_callbacks(self, due: Due) -> None:
-        """Say when upstream's callbacks stop coming, which makes looks frequent again, and when they are back."""
-        for entry in due.attempts:
-            if entry.callback and (entry.callback == "doubted") != self._doubts_callbacks:
-                self._doubts_callbacks = entry.callback == "doubted"
-                say = log.warning if self._doubts_callbacks else log.info
-                say("callbacks.missing" if self._doubts_callbacks else "callbacks.back", lane=entry.lane)
 
     async def _move_all(self, due: Due) -> None:
         """Make the moves that are due themselves; all are tried before a failed one raises."""
@@ -204,72 +177,3 @@ class Poller:
             log.warning("probe.store_unavailable", lane=lane, error=str(error))
         except Exception:
             log.exception("probe.crashed", lane=lane)
-
-    def _start_look(self, entry: DueAttempt) -> None:
-        """Look beside the sweeps; one that a callback has made stale holds up no newer one."""
-        ticket = entry.ticket
-        if ticket in self._looking or not self._leasing:
-            return
-        task = asyncio.create_task(self._look(entry))
-        self._looking[ticket] = task
-        task.add_done_callback(lambda _: self._looking.pop(ticket, None))
-
-    async def _look(self, entry: DueAttempt) -> None:
-        async with self._slots:
-            try:
-                reach(Checkpoint.LOOK_LEASED, entry.ticket)
-                outcome = await self._ctx.upstream.look(entry.prediction_id)
-                reach(Checkpoint.LOOK_ANSWERED, entry.ticket, type(outcome).__name__)
-                decision = decide(entry, outcome, self._rules, now_ms=self._ctx.clock.now_ms())
-            except Exception:
-                log.exception("look.crashed", job_id=entry.ticket.job_id, prediction_id=entry.prediction_id)
-                return
-        self._looked.add(Looked(entry, decision))
-
-    async def _apply(self, looked: list[Looked]) -> None:
-        again: list[Look] = []
-        rest: list[Looked] = []
-        for item in looked:
-            if isinstance(item.decision, Again):
-                again.append(_look_of(item.entry, item.decision))
-            else:
-                rest.append(item)
-        if again:
-            await self._ctx.timers.reschedule(again)
-        for item in looked:
-            if isinstance(item.decision, Again) and item.decision.resumed:
-                await self._ctx.attempts.resumed(item.entry.ticket)
-        if any(isinstance(item.decision, Again) and item.decision.unauthorized for item in looked):
-            await pause_for_key(self._ctx)
-        for moved in await asyncio.gather(*(self._move(item) for item in rest), return_exceptions=True):
-            if isinstance(moved, Ticket):
-                reach(Checkpoint.LOOK_HANDED_OVER, moved)
-                self._ctx.publisher.store(moved)
-            elif moved is not None:
-                log.error("look.not_applied", exc_info=moved)
-        if rest and await self._ctx.line.raise_wake():
-            self._ctx.publisher.dispatch()
-
-    async def _move(self, item: Looked) -> Ticket | None:
-        ticket, polls = item.entry.ticket, item.entry.polls + 1
-        match item.decision:
-            case HandOver(sources, inference_ms):
-                return await self._ctx.attempts.hand_over(
-                    ticket, sources=sources, inference_ms=inference_ms, polls=polls, wait_ms=MESSAGE_CHECK_MS
-                )
-            case GiveUp(error, max_attempts):
-                moved = await self._ctx.attempts.failed(ticket, error, max_attempts=max_attempts, polls=polls)
-                log.info(
-                    "attempt.failed", job_id=ticket.job_id, attempt=ticket.attempt, code=error.code, moved=moved.name
-                )
-            case TimeOut(error):
-                moved = await self._ctx.attempts.time_out(ticket, error)
-                log.info("job.timed_out", job_id=ticket.job_id, attempt=ticket.attempt, moved=moved.name)
-                await self._ctx.timers.reschedule([Look(ticket, polls, self._rules.poll_max_ms)])
-        return None
-
-
-def _look_of(entry: DueAttempt, decision: Again) -> Look:
-    was_missing = entry.missing_ms is not None
-    missing = None if decision.missing == was_missing else decision.missing
-    return Look(entry.ticket, entry.polls + 1, decision.delay_ms, missing)

@@ -1,0 +1,79 @@
+"""Looks and callbacks: a look that one has made stale is in nobody's way, and silence is said once."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from darkroom.store.attempts import Callback, Ticket
+from darkroom.timers import DueAttempt
+from darkroom.upstream.outcomes import LookOutcome, Pending, Prediction
+from worker import looks as module
+from worker.looks import Looks
+
+
+class Upstream:
+    """Answers looks once it may."""
+
+    key_fingerprint = "k"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.may_answer = asyncio.Event()
+
+    async def look(self, prediction_id: str) -> LookOutcome:
+        """Wait, and find it unfinished."""
+        self.asked.append(prediction_id)
+        await self.may_answer.wait()
+        return Pending(Prediction(id=prediction_id, model="m", status="processing"))
+
+
+def entry(lease: int, callback: Callback = "") -> DueAttempt:
+    return DueAttempt(
+        Ticket("job_1", 1, lease), "generating", "p1", 1_000, 0, True, "default", 1_000, 1_000, callback=callback
+    )
+
+
+@pytest.fixture
+async def upstream() -> Upstream:
+    return Upstream()
+
+
+@pytest.fixture
+async def looks(upstream: Upstream) -> Looks:
+    areas = SimpleNamespace(
+        upstream=SimpleNamespace(poll_min_s=2, poll_max_s=30, generation_timeout_s=3600, max_attempts=2),
+    )
+    context: Any = SimpleNamespace(settings=areas, upstream=upstream, clock=SimpleNamespace(now_ms=lambda: 2_000))
+    return Looks(context)
+
+
+async def test_a_look_under_way_holds_up_no_newer_one_and_no_lease_is_looked_at_twice(
+    looks: Looks, upstream: Upstream
+) -> None:
+    for lease in (1, 1, 2, 2):
+        looks.start(entry(lease))
+    await asyncio.sleep(0)
+    assert upstream.asked == ["p1", "p1"]
+    under_way = list(looks._looking.values())
+    upstream.may_answer.set()
+    await asyncio.gather(*under_way)
+    assert not looks._looking
+
+
+async def test_callbacks_that_stop_and_come_back_are_said_once(
+    looks: Looks, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(
+        module,
+        "log",
+        SimpleNamespace(warning=lambda event, **_: said.append(event), info=lambda event, **_: said.append(event)),
+    )
+    upstream.may_answer.set()
+    states: list[Callback] = ["awaited", "", "doubted", "", "doubted", "awaited", "awaited"]
+    for lease, callback in enumerate(states):
+        looks.start(entry(lease, callback))
+    await asyncio.gather(*looks._looking.values())
+    assert said == ["callbacks.missing", "callbacks.back"]
