@@ -102,8 +102,9 @@ class Reactor:
         return 0
 
     def stop(self) -> None:
-        """Stop the loop, if it was started, and wait for its thread."""
+        """Stop the loop and wait for its thread, if it was started."""
         if not self._thread.is_alive():
+            self._loop.close()
             return
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)

@@ -44,3 +44,4 @@ async def test_a_worker_whose_poller_is_stuck_gives_no_sign_of_life(monkeypatch:
     assert await lanes.signs.get() == "w"
     signs.cancel()
     await asyncio.wait([signs])
+    step.stop(None)
