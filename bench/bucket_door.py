@@ -45,6 +45,13 @@ class BucketDoor:
         """Give what has been fetched so far, in its order."""
         return list(self._fetches)
 
+    def wait_until_left(self) -> None:
+        """Wait until every connection that was made before has ended, so that what came over it is noted.
+
+        Only where those who made them are gone.
+        """
+        self._run(self._left())
+
     def close(self) -> None:
         """End every connection and the thread."""
         self._server.close()
@@ -55,6 +62,14 @@ class BucketDoor:
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_TIMEOUT_S)
+
+    async def _left(self) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write_eof()
+        await reader.read()  # connections are taken in their order, so that all before this one have been
+        writer.close()
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
 
     async def _hang_up(self) -> None:
         for task in list(self._tasks):

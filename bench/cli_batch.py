@@ -113,6 +113,7 @@ def _counts(world: World) -> dict[str, int]:
 def _kill(world: World, client: ServiceProcess, began_at: float) -> None:
     client.must_run()
     client.kill()
+    world.door.wait_until_left()  # or what it asked for last would count as the next life's
     world.lives.append(Life(began_at, time.time(), "kill -9", images_in(world.folder)))
 
 

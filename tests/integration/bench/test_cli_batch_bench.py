@@ -1,6 +1,7 @@
 """The measurement of the command line runs from end to end, and refuses a run that paid or fetched anything twice."""
 
 import hashlib
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -101,3 +102,8 @@ def test_the_door_lets_signed_addresses_through_and_notes_outputs(s3_server: Emb
         assert [answer.status_code for answer in answers] == [200, 404, 200]
         assert answers[0].content == b"png"
         assert [fetch.image for fetch in door.fetches()] == ["job_1/00.png", "job_1/00.png"]
+        http.close()
+        with socket.create_connection(("127.0.0.1", door.port)) as gone:
+            gone.sendall(b"GET /door/job_2/00.png HTTP/1.1\r\n\r\n")
+        door.wait_until_left()
+        assert door.fetches()[-1].image == "job_2/00.png"
