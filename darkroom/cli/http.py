@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 import typer
 
+from darkroom.cli.show import plain
+
 EXIT_REFUSED = 1
 """The API can't be reached or says no; a wrong command line or setting is 2."""
 
@@ -78,7 +80,7 @@ def sendable(source: str, key: str) -> str:
 
 def refused(message: str, *, code: int = EXIT_REFUSED) -> typer.Exit:
     """Say in one line why a command ends, and give what to raise."""
-    typer.echo(f"darkroom: {message}", err=True)
+    typer.echo(f"darkroom: {plain(message)}", err=True)
     return typer.Exit(code)
 
 

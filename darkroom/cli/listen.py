@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from darkroom.cli.http import refused, setting
+from darkroom.cli.show import plain
 
 if TYPE_CHECKING:
     from darkroom.cli.trial_receiver import Arrival, TrialReceiver
@@ -168,5 +169,5 @@ def _iso(arrival: "Arrival") -> str:
 
 
 def _shown(text: str | None) -> str:
-    printable = "".join(letter if letter.isprintable() else "?" for letter in text or "-")
+    printable = plain(text or "-")
     return printable if len(printable) <= LONGEST_SHOWN else f"{printable[:LONGEST_SHOWN]}…"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from darkroom.cli.connection import AsJson, Key, Url, callers_api
-from darkroom.cli.show import counted, moment, plural, usd
+from darkroom.cli.show import counted, moment, plain, plural, usd
 from darkroom.cli.tables import print_table
 
 USAGE_COLUMNS = ["day", "jobs", "completed", "failed", "canceled", "expired", "images", "of", "spent"]
@@ -28,7 +28,7 @@ def status(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
         typer.echo("SIMULATED UPSTREAM: no real images, no money spent")
     typer.echo(f"{plural(found['line']['depth'], 'job')} in the line")
     for tenant in found["line"]["tenants"]:
-        typer.echo(f"  {tenant['tenant']}: {counted(tenant['by_priority'])}")
+        typer.echo(f"  {plain(tenant['tenant'])}: {counted(tenant['by_priority'])}")
     print_table(
         ["lane", "state", "images/min", "concurrency", "in flight", "last minute", "tried again"],
         [_lane(lane) for lane in found["lanes"]],

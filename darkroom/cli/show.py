@@ -51,9 +51,14 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def plain(text: str) -> str:
+    """Write what would move the cursor or colour the terminal as its escape: it may be somebody else's text."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
 def shortened(text: str, most: int = _PROMPT_SHOWN) -> str:
     """Put a text on one line of limited length."""
-    line = " ".join(text.split())
+    line = plain(" ".join(text.split()))
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 

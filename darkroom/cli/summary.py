@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from darkroom.cli.exits import ExitCode
-from darkroom.cli.show import counted, plural, size, usd
+from darkroom.cli.show import counted, plain, plural, size, usd
 
 if TYPE_CHECKING:
     from darkroom.cli.downloads import Downloads
@@ -59,9 +59,9 @@ class Ending:
         here = f"{plural(images, 'image')} in {self.downloads.directory} ({size(bytes_)})"
         if not failed:
             return [here]
-        named = [f"  {job_id}: {why}" for job_id, why in list(failed.items())[:MOST_NAMED]]
+        named = [f"  {job_id}: {plain(why)}" for job_id, why in list(failed.items())[:MOST_NAMED]]
         return [here, f"the images of {plural(len(failed), 'job')} could not be fetched; run the same again:", *named]
 
 
 def _problem(problem: dict[str, Any]) -> str:
-    return f"{' '.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+    return plain(f"{' '.join(str(part) for part in problem['loc'])}: {problem['msg']}")

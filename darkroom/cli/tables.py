@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import typer
 
+from darkroom.cli.show import plain
+
 PIPED_WIDTH = 200
 
 
@@ -14,10 +16,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, nothin
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*columns, box=None)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(plain(cell)) for cell in row))  # no markup: it is others' text
     console = Console()
     if not console.is_terminal:
         console.width = PIPED_WIDTH

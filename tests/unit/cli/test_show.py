@@ -6,10 +6,12 @@ import pytest
 import typer
 
 from darkroom.batches import Batch
+from darkroom.cli.http import refused
 from darkroom.cli.reading import is_batch, read_moment, read_pairs, read_seconds
 from darkroom.cli.screens import Rate, batch_words, seconds_left
-from darkroom.cli.show import batch_line, counted, duration, job_line, moment, plural, shortened, size, usd
+from darkroom.cli.show import batch_line, counted, duration, job_line, moment, plain, plural, shortened, size, usd
 from darkroom.cli.summary import Ending
+from darkroom.cli.tables import print_table
 
 COST = {"currency": "USD", "unit_price": 0.04, "images_requested": 200, "images_delivered": 50}
 
@@ -138,3 +140,16 @@ def test_what_can_not_be_read_is_said_in_one_line(read: Any, says: str, capsys: 
     assert ended.value.exit_code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"darkroom: {says}")
+
+
+HOSTILE = "a fox [/x] [red]here\x1b[2J\x9b2J\r\nfaked"
+
+
+def test_others_texts_neither_style_nor_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["prompt"], [[HOSTILE]])
+    refused(HOSTILE)
+    said = capsys.readouterr()
+    for text in (said.out, said.err, plain(HOSTILE), shortened(HOSTILE)):
+        assert "[/x] [red]here\\x1b[2J\\x9b2J" in text
+        assert not {"\x1b", "\x9b", "\r"} & set(text)
+    assert said.err.count("\n") == 1
