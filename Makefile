@@ -43,7 +43,7 @@ imports: $(VENV)/.ready ## who may import whom
 	@$(BIN)/lint-imports
 
 suite: $(VENV)/.ready
-	@$(BIN)/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 3 --dist loadfile $(PYTEST_ARGS)
 
 bench: $(VENV)/.ready ## run the benchmarks; the table goes to bench/results/
 	@$(BIN)/python -m bench
