@@ -106,7 +106,7 @@ app(["api"], prog_name="darkroom")
 
 def test_a_name_that_looks_like_a_setting_is_told_with_the_one_it_resembles(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("DARKROOM_S3_BUKET=mine\n")
-    result = run(["settings"], tmp_path, WAVESPEED_IMAGE_PER_MINUTE="3")
+    result = run(["settings"], tmp_path, WAVESPEED_IMAGE_PER_MINUTE="3", DARKROOM_API_KEY="dk_clients")
     assert result.returncode == 0
     assert result.stderr.splitlines() == [
         "darkroom: DARKROOM_S3_BUKET: no such setting, it is not used; did you mean DARKROOM_S3_BUCKET?",
