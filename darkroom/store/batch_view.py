@@ -13,6 +13,9 @@ from darkroom.store.view import WEBHOOK_DEFAULTS, iso
 MEASURED_AFTER = 0.05
 """From this share of ended jobs on the time left is told by how fast they went, before by the account's limits."""
 
+GENERATION_S = 25
+"""What the job that is sent last still takes, as upstream's own samples have it (`timings.inference`: 25.7 s)."""
+
 
 def batch_view(
     record: BatchRecord, *, now_ms: int | None = None, images_per_minute: int = 0, base_url: str = ""
@@ -73,7 +76,7 @@ def _seconds_left(fields: dict[str, str], counts: dict[str, int], now_ms: int, i
         return ceil((now_ms - int(fields["linked_ms"])) / 1000 * left / ended)
     if not images_per_minute:
         return None
-    return ceil(int(fields["images"]) * left / total * 60 / images_per_minute)
+    return ceil(int(fields["images"]) * left / total * 60 / images_per_minute) + GENERATION_S
 
 
 def _links(batch_id: str, base_url: str) -> dict[str, str]:

@@ -1,11 +1,11 @@
-"""What a batch says of the time that is left: by the account's limits at first, then by how fast it went."""
+"""What a batch says of the time that is left: by the account's limits and a generation at first, then by how fast it went."""
 
 from typing import Any
 
 import pytest
 
 from darkroom.store.batch_ids import new_batch_id
-from darkroom.store.batch_view import batch_view
+from darkroom.store.batch_view import GENERATION_S, batch_view
 from darkroom.store.batches import BatchRecord
 
 BEGUN_MS = 1_000_000
@@ -21,9 +21,9 @@ def seconds_left(*, minutes: float = 0.0, rate: int = 60, **counts: Any) -> int 
     return None if left is None else int(left)
 
 
-def test_at_first_the_accounts_rate_says_it() -> None:
-    assert seconds_left(queued=100) == 200
-    assert seconds_left(queued=96, completed=4) == 192
+def test_at_first_the_accounts_rate_and_what_a_generation_takes_say_it() -> None:
+    assert seconds_left(queued=100) == 200 + GENERATION_S
+    assert seconds_left(queued=96, completed=4) == 192 + GENERATION_S
 
 
 def test_then_the_pace_so_far_does() -> None:
