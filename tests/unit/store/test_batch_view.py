@@ -1,4 +1,4 @@
-"""What a batch says of the time that is left: by the account's limits and a generation at first, then by how fast it went."""
+"""What a batch says of the time that is left: by the account's limits at first, then by how fast it went."""
 
 from typing import Any
 
