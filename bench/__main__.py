@@ -18,6 +18,7 @@ from bench import (
     limiter,
     memory,
     reconcile,
+    saturation,
     scale,
     startup,
     webhook_isolation,
@@ -31,7 +32,7 @@ from bench.results import save, write_table
 
 Measurement = Callable[[], Outcome]
 NAMES = (
-    "latency", "callbacks", "memory", "startup", "fairness", "scale", "reconcile", "batches", "cli_batch",
+    "latency", "callbacks", "memory", "startup", "fairness", "scale", "reconcile", "batches", "cli_batch", "saturation",
     "limiter_rate", "limiter_late_answers", "limiter_concurrency",
     "webhook_isolation", "webhook_rate", "webhook_kills", "guard",
 )  # fmt: skip
@@ -87,6 +88,7 @@ def _full(
         "scale": lambda: scale.run(scale.Depths(tuple(sorted(depths))) if depths else scale.Depths()),
         "reconcile": lambda: reconcile.run(reconcile.Losses()),
         "batches": lambda: batches.run(batches.Sizes()),
+        "saturation": lambda: saturation.run(saturation.Load()),
         "limiter_rate": lambda: limiter.run("limiter_rate", limiter.RATE_BINDS),
         "limiter_late_answers": lambda: limiter.run("limiter_late_answers", limiter.LATE_ANSWERS),
         "limiter_concurrency": lambda: limiter.run("limiter_concurrency", limiter.CONCURRENCY_BINDS),
@@ -118,6 +120,19 @@ def _quick() -> dict[str, Measurement]:
         "scale": lambda: scale.run(scale.Depths(depths=(100, 200), tenants=5, calls=64, admit_at_once=16)),
         "reconcile": lambda: reconcile.run(reconcile.Losses(jobs=20, window_s=2)),
         "batches": lambda: batches.run(batches.Sizes(lines=(20, 700), rounds=1)),
+        "saturation": lambda: saturation.run(
+            saturation.Load(
+                jobs=120,
+                images_per_minute=60_000,
+                max_concurrency=10,
+                inference_min_s=0.3,
+                inference_max_s=0.6,
+                image_bytes=20_000,
+                ramp_s=1.0,
+                steady_s=2.0,
+                poll_min_s=0.1,
+            )
+        ),
         "guard": guard.run,
         **{
             name: _quick_limiter(name, case)

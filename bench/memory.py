@@ -45,9 +45,10 @@ class Sample:
 
 
 class Sampler:
-    """Looks at a process every 50 ms from a thread while the block runs."""
+    """Looks at a process now and then from a thread while the block runs."""
 
-    def __init__(self, process: ServiceProcess) -> None:
+    def __init__(self, process: ServiceProcess, *, every_s: float = SAMPLE_EVERY_S) -> None:
+        self._every_s = every_s
         self.samples: list[Sample] = []
         self._process = process
         self._done = threading.Event()
@@ -71,7 +72,7 @@ class Sampler:
         self.samples.append(Sample(time.time(), self._process.rss_bytes(), self._process.cpu_s()))
 
     def _run(self) -> None:
-        while not self._done.wait(SAMPLE_EVERY_S):
+        while not self._done.wait(self._every_s):
             self.sample()
 
 

@@ -79,6 +79,22 @@ def test_limiter_says_what_upstream_saw_of_a_backlog(tmp_path: Path) -> None:
     assert len(_read(tmp_path, "limiter_rate")["raw"]) == figures["predictions"] > 0
 
 
+def test_saturation_counts_what_one_worker_does_of_what_the_account_takes(tmp_path: Path) -> None:
+    _bench(tmp_path, "saturation")
+    result = _read(tmp_path, "saturation")
+    figures = {item["what"]: item["values"][0] for item in result["figures"]}
+    assert figures["most in flight"] == 10
+    assert figures["refused with 429"] == 0
+    jobs = [row for row in result["raw"] if "received_at" in row]
+    assert len(jobs) == 120
+    for job in jobs:
+        assert job["received_at"] < job["completed_at"] < job["webhook_at"]
+    start = min(job["received_at"] for job in jobs) + 1
+    steady = sum(start <= job["received_at"] < start + 2 for job in jobs)
+    (share,) = (value for what, value in figures.items() if what.startswith("submits, of"))
+    assert share == pytest.approx(100 * steady / 2 / 1000, abs=0.1)
+
+
 def test_fairness_times_single_jobs_on_an_empty_line_and_behind_a_giant(tmp_path: Path) -> None:
     _bench(tmp_path, "fairness")
     alone, behind = [item["values"] for item in _read(tmp_path, "fairness")["figures"]]
