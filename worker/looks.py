@@ -14,6 +14,7 @@ from darkroom.telemetry.logs import get_logger
 from darkroom.timers import DueAttempt, Look
 from worker.batching import Batcher
 from worker.context import LOOKS_AT_ONCE, Context
+from worker.durations import Durations
 from worker.stages.lane import pause_for_key
 from worker.stages.look import Again, GiveUp, HandOver, LookDecision, LookRules, TimeOut, decide
 
@@ -46,6 +47,7 @@ class Looks:
             max_attempts=upstream.max_attempts,
             key=ctx.upstream.key_fingerprint,
         )
+        self._durations = Durations()
         self._looked = Batcher[Looked]("looked", self._apply, most=200)
         self._looking: dict[Ticket, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
@@ -91,7 +93,8 @@ class Looks:
                 reach(Checkpoint.LOOK_LEASED, entry.ticket)
                 outcome = await self._ctx.upstream.look(entry.prediction_id)
                 reach(Checkpoint.LOOK_ANSWERED, entry.ticket, type(outcome).__name__)
-                decision = decide(entry, outcome, self._rules, now_ms=self._ctx.clock.now_ms())
+                usual, now_ms = self._durations.usual(), self._ctx.clock.now_ms()
+                decision = decide(entry, outcome, self._rules, now_ms=now_ms, usual=usual)
             except Exception:
                 log.exception("look.crashed", job_id=entry.ticket.job_id, prediction_id=entry.prediction_id)
                 return
@@ -125,6 +128,7 @@ class Looks:
         ticket, polls = item.entry.ticket, item.entry.polls + 1
         match item.decision:
             case HandOver(sources, inference_ms):
+                self._durations.note(inference_ms)
                 return await self._ctx.attempts.hand_over(
                     ticket, sources=sources, inference_ms=inference_ms, polls=polls, wait_ms=MESSAGE_CHECK_MS
                 )
