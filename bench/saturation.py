@@ -5,6 +5,7 @@ generations end as fast as they are sent, and lasts as long as the load says.
 """
 
 import tempfile
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from darkroom.store import keys
 FINISH_TIMEOUT_S = 900.0
 SAMPLE_EVERY_S = 1.0
 READ_AT_ONCE = 500
+MOMENTS = ("received_at", "completed_at", "handed_over_at", "stored_at", "webhook_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,7 @@ def run(load: Load) -> Outcome:
     """Post the backlog to a fresh fleet with one worker and wait for the last webhook."""
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         seen = _watch(load, Path(scratch))
-    raw: list[dict[str, Any]] = [*seen.samples, *({key: round(at, 3) for key, at in job.items()} for job in seen.jobs)]
-    return Outcome("saturation", asdict(load), _figures(load, seen), raw, seen.complaints)
+    return Outcome("saturation", asdict(load), _figures(load, seen), _by_second(seen), seen.complaints)
 
 
 def _watch(load: Load, scratch: Path) -> Run:
@@ -101,6 +102,24 @@ def _watch(load: Load, scratch: Path) -> Run:
             _commands(fleet) - commands,
             fleet.complaints(),
         )
+
+
+def _by_second(seen: Run) -> list[dict[str, Any]]:
+    """Count what happened in each second after the first submit, beside the worker's memory and CPU time then."""
+    start = min(job["received_at"] for job in seen.jobs)
+    counts = {moment: Counter(int(job[moment] - start) for job in seen.jobs) for moment in MOMENTS}
+    sampled = {int(sample["at"] - start): sample for sample in seen.samples}
+    last = max(max(counted) for counted in counts.values())
+    rows = []
+    for second in range(last + 1):
+        row: dict[str, Any] = {
+            "second": second,
+            **{moment.removesuffix("_at"): counts[moment][second] for moment in MOMENTS},
+        }
+        if sample := sampled.get(second):
+            row |= {"rss_bytes": sample["rss_bytes"], "cpu_s": round(sample["cpu_s"], 2)}
+        rows.append(row)
+    return rows
 
 
 def _post(fleet: Fleet, jobs: int) -> None:
