@@ -10,7 +10,7 @@ from mypy_boto3_s3 import S3Client
 from standardwebhooks import Webhook
 
 from simulator.testing import RunningSimulator
-from tests.support.fleet import WEBHOOK_SECRET, Fleet
+from tests.support.fleet import ADMIN_KEY, WEBHOOK_SECRET, Fleet
 from tests.support.waiting import wait_until
 
 MakeFleet = Callable[..., Fleet]
@@ -71,6 +71,28 @@ def test_a_batch_is_done_written_down_and_told_of_in_order(
     assert (event["type"], event["data"]["counts"]["completed"]) == ("batch.completed", 20)
     [delivery] = fleet.client.get(f"/v1/batches/{batch['id']}/deliveries").json()["data"]
     assert (delivery["batch_id"], delivery["job_id"], delivery["type"]) == (batch["id"], None, "batch.completed")
+
+
+def test_a_batch_is_told_of_only_once_the_bucket_has_taken_what_became_of_it(
+    make_fleet: MakeFleet, s3: S3Client
+) -> None:
+    fleet = make_fleet(DARKROOM_S3_BUCKET="batches-later")
+    worker = fleet.start_worker()
+    fleet.start_api()
+    fleet.client.post("/v1/lanes/default/pause", headers={"Authorization": f"Bearer {ADMIN_KEY}"}).raise_for_status()
+    batch_id = post(fleet, lines(5), f"?webhook_url={fleet.receiver.url}").json()["id"]
+    fleet.client.post(f"/v1/batches/{batch_id}/cancel").raise_for_status()
+    wait_until(lambda: "batch.not_written" in worker.output, 30, what="the bucket to refuse the manifest")
+    batch = fleet.client.get(f"/v1/batches/{batch_id}").json()
+    assert (batch["status"], batch["counts"]["canceled"], batch["manifest"]) == ("canceled", 5, None)
+    assert fleet.client.get(f"/v1/batches/{batch_id}/deliveries").json()["data"] == []
+    s3.create_bucket(Bucket="batches-later")
+    fleet.redis.zadd("{darkroom}:due", {f"m:{batch_id}": 0}, xx=True)
+    manifest = ended(fleet, batch_id)["manifest"]
+    kept = s3.get_object(Bucket="batches-later", Key=manifest["results_key"])["Body"].read().splitlines()
+    assert [json.loads(line)["job"]["status"] for line in kept] == ["canceled"] * 5
+    [received] = wait_until(lambda: fleet.receiver.received, what="the batch's webhook")
+    assert received.event["type"] == "batch.completed"
 
 
 def test_a_batch_outlives_kills_of_its_worker_and_each_job_is_bought_once(
