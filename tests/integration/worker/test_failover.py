@@ -56,8 +56,13 @@ def promote_without_the_last_writes(
     replica: EmbeddedValkey,
     forwarder: Forwarder,
     simulator: RunningSimulator,
+    *,
+    answers_after_s: float = 0,
 ) -> tuple[list[str], list[str]]:
-    """Let jobs be bought that the promoted replica knows as waiting; gives all jobs, and the worker's output so far."""
+    """Let jobs be bought that the promoted replica knows as waiting; gives all jobs, and the worker's output so far.
+
+    With `answers_after_s` the server is lost while upstream still holds its answers, else when the ids are recorded.
+    """
     simulator.settings(inference_min_s=3, inference_max_s=4)
     fleet.start_api()
     first = fleet.start_worker("w1")
@@ -67,9 +72,12 @@ def promote_without_the_last_writes(
     with client_of(primary) as old, client_of(replica) as new:
         assert old.wait(1, 5_000) == 1
         new.replicaof("127.0.0.1", str(free_port()))
+        if answers_after_s:
+            simulator.fault("delay_answer", seconds=answers_after_s)
         second = fleet.start_worker("w2", WAVESPEED_MAX_CONCURRENCY=AT_ONCE)
         wait_until(lambda: len(simulator.predictions()) == 1 + AT_ONCE, what="some to be bought behind its back")
-        wait_until(lambda: len(old.keys(keys.prediction("*"))) == 1 + AT_ONCE, what="the primary to know of them")
+        if not answers_after_s:
+            wait_until(lambda: _count(second.lines, "submit.settled") == AT_ONCE, what="the worker to know of them")
         primary.kill()
         assert len(new.keys(keys.prediction("*"))) == 1
         assert new.hget(keys.DEPTH, "*|jobs") == str(JOBS)
@@ -91,8 +99,25 @@ def test_what_a_failover_forgot_is_not_bought_again(
     assert {(job["status"], job["submits"], job["cost"]["spent"]) for job in done} == {("completed", 1, 0.04)}
     bought = [entry["prompt"] for entry in fresh_simulator.predictions()]
     assert sorted(bought) == sorted(["a fox of before", *(f"fox {i}" for i in range(JOBS))])
-    assert sum("server.took_over" in line for line in said) == AT_ONCE
+    assert _count(said, "server.took_over") == AT_ONCE
+    assert _count(said, "submit.taken_over") == 0
     assert any("server.known" in line for line in said)
+
+
+def test_an_answer_that_comes_after_the_failover_is_its_jobs_own(
+    fleet: Fleet,
+    primary: EmbeddedValkey,
+    replica: EmbeddedValkey,
+    forwarder: Forwarder,
+    fresh_simulator: RunningSimulator,
+) -> None:
+    fleet.environment["DARKROOM_SUBMIT_TIMEOUT_SECONDS"] = "8"
+    jobs, said = promote_without_the_last_writes(fleet, primary, replica, forwarder, fresh_simulator, answers_after_s=5)
+    done = fleet.wait_for_all(jobs[:AT_ONCE])
+    assert {(job["status"], job["submits"], job["cost"]["spent"]) for job in done} == {("completed", 1, 0.04)}
+    assert len(fresh_simulator.predictions()) == 1 + AT_ONCE
+    assert sum("submit.taken_over" in line and "became=DONE" in line for line in said) == AT_ONCE
+    assert _count(said, "server.took_over") == 0
 
 
 def test_what_can_not_be_told_apart_is_left_to_an_operator(
@@ -129,6 +154,10 @@ def test_a_plain_restart_costs_one_listing_and_goes_on_by_itself(
     assert fleet.redis.hget(keys.lane(DEFAULT_LANE), "server") not in (None, before)
     assert sum("server.known" in line for line in worker.lines) == 1
     assert fresh_simulator.ledger()["totals"]["predictions"] == 2
+
+
+def _count(lines: list[str], event: str) -> int:
+    return sum(event in line for line in lines)
 
 
 def _submitted(fleet: Fleet) -> str:
