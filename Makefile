@@ -10,7 +10,7 @@ UPGRADE ?= --upgrade
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test lint types imports suite lock settings bench chaos killpoints clean
+.PHONY: help setup run test lint types imports suite lock settings peers bench chaos killpoints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{split($$1, name, ":"); printf "  %-10s %s\n", name[1], $$2}'
@@ -45,7 +45,15 @@ imports: $(VENV)/.ready ## who may import whom
 suite: $(VENV)/.ready
 	@$(BIN)/pytest -n 3 --dist loadfile $(PYTEST_ARGS)
 
-bench: $(VENV)/.ready ## run the benchmarks; the table goes to bench/results/
+.venv-peers/.ready: bench/peers/requirements.lock
+	@echo "Setting up .venv-peers with what the benchmarks compare with."
+	@$(find_python) -m venv --clear .venv-peers
+	@.venv-peers/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r bench/peers/requirements.lock
+	@touch $@
+
+peers: .venv-peers/.ready ## make the environment of those whom the benchmarks compare with
+
+bench: $(VENV)/.ready .venv-peers/.ready ## run the benchmarks; the table goes to bench/results/
 	@$(BIN)/python -m bench
 
 chaos: $(VENV)/.ready ## kill everything at random for minutes and judge what is left (CHAOS_ARGS="--seed 1 --seed 2")
@@ -60,7 +68,8 @@ settings: $(VENV)/.ready ## write docs/settings.md and .env.example from the set
 lock: $(VENV)/.ready ## renew the locks from pyproject.toml (UPGRADE= keeps what is pinned)
 	$(LOCK) $(UPGRADE) --all-extras pyproject.toml -o requirements.lock
 	$(LOCK) --extra server --extra simulator -c requirements.lock pyproject.toml -o deploy/requirements-server.lock
+	$(LOCK) $(UPGRADE) bench/peers/requirements.in -o bench/peers/requirements.lock
 	echo hatchling | $(LOCK) -c requirements.lock - -o deploy/requirements-build.lock
 
 clean: ## remove what can be made again; your jobs and keys in .darkroom stay
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	@rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist

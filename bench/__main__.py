@@ -18,6 +18,7 @@ from bench import (
     limiter,
     memory,
     reconcile,
+    retention,
     saturation,
     scale,
     startup,
@@ -28,13 +29,14 @@ from bench import (
 from bench.errand import Errand
 from bench.figures import BenchError, Outcome
 from bench.machine import ROOT, surroundings
+from bench.peers import whole
 from bench.results import save, write_table
 
 Measurement = Callable[[], Outcome]
 NAMES = (
     "latency", "callbacks", "memory", "startup", "fairness", "scale", "reconcile", "batches", "cli_batch", "saturation",
     "limiter_rate", "limiter_late_answers", "limiter_concurrency",
-    "webhook_isolation", "webhook_rate", "webhook_kills", "guard",
+    "webhook_isolation", "webhook_rate", "webhook_kills", "guard", "retention", "peers",
 )  # fmt: skip
 
 
@@ -93,6 +95,8 @@ def _full(
         "limiter_late_answers": lambda: limiter.run("limiter_late_answers", limiter.LATE_ANSWERS),
         "limiter_concurrency": lambda: limiter.run("limiter_concurrency", limiter.CONCURRENCY_BINDS),
         "guard": guard.run,
+        "retention": lambda: retention.run(retention.Ends()),
+        "peers": lambda: whole.run(whole.Plan()),
     }
 
 
@@ -134,6 +138,8 @@ def _quick() -> dict[str, Measurement]:
             )
         ),
         "guard": guard.run,
+        "retention": lambda: retention.run(retention.Ends(before=20, counted=50)),
+        "peers": lambda: whole.run(whole.Plan((whole.Case(0.1, 0.2, {"": 3}),), rounds=1)),
         **{
             name: _quick_limiter(name, case)
             for name, case in (

@@ -6,12 +6,12 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 import httpx
 
 from bench.figures import BenchError, Figure, Outcome, figure
 from bench.fleet import Fleet, running_fleet
-from bench.processes import ServiceProcess
 from bench.waiting import wait_for
 
 SAMPLE_EVERY_S = 0.05
@@ -44,10 +44,20 @@ class Sample:
     cpu_s: float
 
 
+class Watched(Protocol):
+    """What can be sampled: a process, or several as one."""
+
+    def rss_bytes(self) -> int:
+        """Resident memory now."""
+
+    def cpu_s(self) -> float:
+        """CPU seconds used so far."""
+
+
 class Sampler:
     """Looks at a process now and then from a thread while the block runs."""
 
-    def __init__(self, process: ServiceProcess, *, every_s: float = SAMPLE_EVERY_S) -> None:
+    def __init__(self, process: Watched, *, every_s: float = SAMPLE_EVERY_S) -> None:
         self._every_s = every_s
         self.samples: list[Sample] = []
         self._process = process

@@ -27,14 +27,18 @@ class ServiceProcess:
     def __init__(self, name: str, arguments: tuple[str, ...], *, scratch: Path, env: Mapping[str, str]) -> None:
         self.name = name
         self.log_path = scratch / f"{name}.log"
-        folder = scratch / name
-        folder.mkdir(parents=True, exist_ok=True)
+        self._arguments, self._folder, self._env = arguments, scratch / name, env
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again after a kill."""
         self.started_at = time.time()
         with self.log_path.open("ab") as log:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "darkroom.cli", *arguments],
-                cwd=folder,
-                env={**clean_environment(), **env},
+                [sys.executable, "-m", "darkroom.cli", *self._arguments],
+                cwd=self._folder,
+                env={**clean_environment(), **self._env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

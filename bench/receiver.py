@@ -20,11 +20,13 @@ class Receiver:
     arrived_at: dict[str, float] = field(default_factory=dict)
     statuses: dict[str, str] = field(default_factory=dict)
     times: Counter[str] = field(default_factory=Counter)
+    prompts: dict[str, str] = field(default_factory=dict)
 
     def take(self, body: bytes, at: float) -> None:
         """Note one event."""
         job = json.loads(body)["data"]
         self.times[job["id"]] += 1
+        self.prompts[job["id"]] = job["request"]["prompt"]
         self.statuses.setdefault(job["id"], job["status"])
         self.arrived_at.setdefault(job["id"], at)
 

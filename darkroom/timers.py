@@ -55,7 +55,8 @@ class DueDelivery:
 class Due:
     """What one sweep leased, of so many that were `due`; `next_ms` is when the next entry is (None: there is none).
 
-    `sweeps` are batches that are gone through, with the sweep's name; `manifests` batches whose end is to be written.
+    `sweeps` are batches that are gone through, with the sweep's name; `manifests` batches whose end is to be written,
+    `old` completed jobs that may be compacted.
     """
 
     now_ms: int
@@ -68,6 +69,7 @@ class Due:
     lanes: list[str] = field(default_factory=list)
     sweeps: list[tuple[str, str]] = field(default_factory=list)
     manifests: list[str] = field(default_factory=list)
+    old: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
 
 
@@ -91,14 +93,22 @@ class Timers:
         self.scripts = Scripts.shared(redis)
 
     async def lease_due(
-        self, *, most: int, look_ms: int, message_ms: int, check_ms: int, patience_ms: int = PATIENCE_MS
+        self,
+        *,
+        most: int,
+        look_ms: int,
+        message_ms: int,
+        check_ms: int,
+        patience_ms: int = PATIENCE_MS,
+        compact_ms: int = 0,
     ) -> Due:
         """Take what is due: looks for `look_ms`, what becomes a Celery message for `check_ms`.
 
         A message that was not begun by then is sent again, but for `message_ms` it may wait while others that were sent
         before it are being begun. A delivery waits `patience_ms` for a host that fails.
+        Jobs completed `compact_ms` ago may be compacted (0: none).
         """
-        reply = await self.scripts.call("lease_due", most, look_ms, message_ms, check_ms, patience_ms)
+        reply = await self.scripts.call("lease_due", most, look_ms, message_ms, check_ms, patience_ms, compact_ms)
         next_ms = int(reply[1])
         due = Due(int(reply[0]), next_ms if next_ms >= 0 else None, int(reply[2]), int(reply[3]))
         for entry in reply[4:]:
@@ -161,5 +171,7 @@ def _sort_in(due: Due, entry: list[Any]) -> None:
             due.sweeps.append((entry[1], entry[2]))
         case "m":
             due.manifests.append(entry[1])
+        case "c":
+            due.old += entry[1:]
         case _:
             due.unknown.append(str(entry))

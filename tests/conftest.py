@@ -52,7 +52,7 @@ def redis_url(valkey_server: EmbeddedValkey) -> str:
 @pytest.fixture
 def redis_client(redis_url: str) -> Iterator[redis.Redis]:
     """Give a client of an empty Valkey that decodes answers to text."""
-    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+    with redis.Redis.from_url(redis_url, decode_responses=True, encoding_errors="surrogateescape") as client:
         yield client
 
 

@@ -10,6 +10,7 @@ import time
 from redis.exceptions import ReadOnlyError
 
 from darkroom.background import is_cancelled, run_for_good
+from darkroom.store.compaction import compact
 from darkroom.store.connection import UNAVAILABLE
 from darkroom.telemetry.logs import get_logger
 from darkroom.timers import Due, DueAttempt
@@ -105,6 +106,7 @@ class Poller:
             message_ms=MESSAGE_WAIT_MS,
             check_ms=MESSAGE_CHECK_MS,
             patience_ms=self._patience_ms,
+            compact_ms=self._ctx.settings.redis.compact_after_s * 1000,
         )
         self._ctx.clock.set(due.now_ms)
         for unreadable in due.unknown:
@@ -145,6 +147,8 @@ class Poller:
             moves.append(self._ctx.attempts.unadmit(unsent))
         if due.deadlines:
             moves.append(self._ctx.timers.expire(due.deadlines))
+        if due.old:
+            moves.append(self._compact(due.old))
         moves.append(self._raise_dispatch(due))
         for result in await asyncio.gather(*moves, return_exceptions=True):
             if isinstance(result, BaseException):
@@ -155,6 +159,10 @@ class Poller:
             entry.ticket, look_in_ms=0, message="the worker vanished in mid submit"
         )
         log.warning("submit.lapsed", job_id=entry.ticket.job_id, attempt=entry.ticket.attempt, moved=moved.name)
+
+    async def _compact(self, job_ids: list[str]) -> None:
+        done = await compact(self._ctx.jobs, job_ids)
+        log.debug("jobs.compacted", jobs=done, of=len(job_ids))
 
     async def _raise_dispatch(self, due: Due) -> None:
         if (due.line_depth or due.lanes) and (due.lanes or due.now_ms >= self._next_dispatch_ms):

@@ -22,6 +22,13 @@ class RedisSettings(AreaSettings):
         validation_alias="DARKROOM_JOB_TTL_SECONDS",
         description="How long a finished job is kept; the bucket's `job.json` stays.",
     )
+    compact_after_s: int = Field(
+        86_400,
+        ge=0,
+        validation_alias="DARKROOM_COMPACT_AFTER_SECONDS",
+        description="How long after its end a completed job shrinks to what its answer shows, and the records of its "
+        "delivered webhooks go; 0: never.",
+    )
     replicas_ack: int = Field(
         0,
         ge=0,

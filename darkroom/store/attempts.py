@@ -13,7 +13,6 @@ import orjson
 from redis.asyncio import Redis
 
 from darkroom.jobs import JobError, JobRequest
-from darkroom.store import keys
 from darkroom.store.records import JobRecord, pairs
 from darkroom.store.scripts import Scripts
 
@@ -168,13 +167,6 @@ class AttemptStore:
     ) -> TakenOver:
         """Give a waiting job a prediction that was bought for it before a failover lost what told of that."""
         return TakenOver(await self.scripts.call("take_over", job_id, prediction_id, lane, created_ms, look_in_ms))
-
-    async def owners(self, prediction_ids: list[str]) -> dict[str, str]:
-        """Give the owners (`job:attempt`) of those predictions that have one."""
-        if not prediction_ids:
-            return {}
-        owners = await self.scripts.redis.mget([keys.prediction(item) for item in prediction_ids])
-        return {item: str(owner) for item, owner in zip(prediction_ids, owners, strict=True) if owner}
 
     async def returned(self, ticket: Ticket, why: str) -> Moved:
         """Take a send back that created nothing; `why` is `never_left`, `not_now` or `absent`."""

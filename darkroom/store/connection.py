@@ -22,6 +22,7 @@ def connect(url: str, *, max_connections: int = 64, timeout_s: float = 5) -> Red
     pool = BlockingConnectionPool.from_url(
         url,
         decode_responses=True,
+        encoding_errors="surrogateescape",  # compacted jobs are bytes
         max_connections=max_connections,
         timeout=timeout_s,
         socket_timeout=timeout_s,

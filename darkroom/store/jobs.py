@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from darkroom.errors import DarkroomError
 from darkroom.ids import new_id
 from darkroom.jobs import JobRequest, JobStatus, usd
+from darkroom.store.packing import unpack
 from darkroom.store.records import JobRecord
 from darkroom.store.scripts import Scripts
 
@@ -129,14 +130,14 @@ class JobStore:
 
     async def read(self, job_id: str) -> JobRecord | None:
         """Read a job; None when there is none (any more)."""
-        return JobRecord.from_reply(job_id, await self.scripts.call("read_job", job_id))
+        return _record(job_id, await self.scripts.call("read_job", job_id))
 
     async def read_many(self, job_ids: list[str]) -> list[JobRecord]:
         """Read several jobs in one round trip, leaving out those that are gone."""
         replies = await self.scripts.call_all([("read_job", (job_id,)) for job_id in job_ids])
         records = []
         for job_id, reply in zip(job_ids, replies, strict=True):
-            record = JobRecord.from_reply(job_id, reply)
+            record = _record(job_id, reply)
             if record is not None:
                 records.append(record)
         return records
@@ -201,6 +202,11 @@ class JobStore:
             case -4:
                 raise ConflictError("job_canceled", "its owner canceled the job: adopt its prediction, or give it up")
         raise AssertionError("resolve.lua gave an unknown code")
+
+
+def _record(job_id: str, reply: list[Any]) -> JobRecord | None:
+    """Read the reply of `read_job.lua`, of a compacted job as well; None when there is no such job."""
+    return unpack(job_id, str(reply[0])) if len(reply) == 1 else JobRecord.from_reply(job_id, reply)
 
 
 def _accepted(job_id: str, tenant: str, request: JobRequest, text: str, reply: list[Any]) -> JobRecord | None:

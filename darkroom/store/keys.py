@@ -75,6 +75,14 @@ def attempt(job_id: str, number: int) -> str:
     return f"{ROOT}attempt:{job_id}:{number}"
 
 
+def compacted(job_id: str) -> str:
+    """String: what is left of a completed job in the place of its record and its attempts' (`compaction.py` packs it).
+
+    Lives as long as the record would have.
+    """
+    return f"{ROOT}done:{job_id}"
+
+
 def index(tenant: str, status: str) -> str:
     """Sorted set (all scores 0, ordered by id): a tenant's jobs in one status.
 
@@ -135,6 +143,14 @@ def sweep(name: str) -> str:
 def prediction(prediction_id: str) -> str:
     """String: the attempt that owns a prediction. Lives eight days, a day longer than upstream keeps it."""
     return f"{ROOT}prediction:{prediction_id}"
+
+
+def owned(day: int) -> str:
+    """Set: predictions whose owners were compacted on a day (days since 1970). Lives nine days.
+
+    That is as long as `prediction` would have kept the least of them.
+    """
+    return f"{ROOT}owned:{day}"
 
 
 def event(event_id: str) -> str:

@@ -39,7 +39,7 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.client = redis.Redis.from_url(self.url, decode_responses=True)
+        self.client = redis.Redis.from_url(self.url, decode_responses=True, encoding_errors="surrogateescape")
         self.client.flushall()
         self.redis: Redis = connect(self.url)
         self.jobs, self.attempts = JobStore(self.redis), AttemptStore(self.redis)

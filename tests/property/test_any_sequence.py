@@ -14,13 +14,17 @@ from darkroom.jobs import Webhook
 from darkroom.line.lanes import DEFAULT_LANE, PauseReason
 from darkroom.store import keys, uploads
 from darkroom.store.attempts import Moved
+from darkroom.store.compaction import compact
 from darkroom.store.deliveries import host_of
+from darkroom.store.jobs import ConflictError
+from darkroom.store.view import job_view
 from darkroom.timers import DueAttempt
 from tests.property.batch_moves import BatchMoves, Posted, lines
 from tests.property.machine import HOUR_MS
 from tests.property.model import TERMINAL, ModelJob
 from tests.property.moves import ages, picks, webhooks
 from tests.support.cell import Cell
+from tests.support.lifetimes import immortal_keys
 
 EXAMPLES = int(os.environ.get("DARKROOM_PROPERTY_EXAMPLES", "45"))
 STEPS = int(os.environ.get("DARKROOM_PROPERTY_STEPS", "40"))
@@ -272,10 +276,37 @@ class Everything(BatchMoves):
             return
         job = over[pick % len(over)]
         self.let_expire(job)
+        self._trim(job.tenant)
+
+    def _trim(self, tenant: str) -> None:
         for _ in range(4):  # the four terminal statuses, a slice each
-            timers = [name for name in Cell.read(self.client).due("t") if name.startswith(f"{job.tenant}:")]
+            timers = [name for name in Cell.read(self.client).due("t") if name.startswith(f"{tenant}:")]
             self.client.zadd(keys.DUE, {f"t:{name}": 0 for name in timers})
             self.run(self.timers.lease_due(most=1, look_ms=HOUR_MS, message_ms=HOUR_MS, check_ms=HOUR_MS))
+
+    @precondition(lambda self: any(job.over for job in self.model.values()))
+    @rule(pick=picks)
+    def compact(self, pick: int) -> None:
+        """A finished job shrinks if it may: it looks as it did, and nothing moves it. Then its time is over as well."""
+        over = [job for job in self.model.values() if job.over]
+        job = over[pick % len(over)]
+        before = self.run(self.jobs.read(job.job_id))
+        done = self.run(compact(self.jobs, [job.job_id]))
+        after = self.run(self.jobs.read(job.job_id))
+        assert before is not None
+        assert after is not None
+        assert job_view(after) == job_view(before)
+        if not done:
+            return
+        assert job.status == "completed"
+        for call in (self.jobs.cancel(job.job_id), self.jobs.retry(job.job_id)):
+            with pytest.raises(ConflictError):
+                self.run(call)
+        assert immortal_keys(Cell.read(self.client)) == []
+        self.client.delete(keys.compacted(job.job_id))
+        job.told.clear()  # what told of it was delivered, and is gone with it
+        self.let_expire(job)
+        self._trim(job.tenant)
 
 
 @pytest.mark.timeout(0 if EXAMPLES > 100 else 300)

@@ -95,7 +95,7 @@ class Fleet:
             "DARKROOM_POLL_MIN_SECONDS": "0.2",
             **{name: str(value) for name, value in settings.items()},
         }
-        self.redis = redis.Redis.from_url(redis_url, decode_responses=True)
+        self.redis = redis.Redis.from_url(redis_url, decode_responses=True, encoding_errors="surrogateescape")
         self.receiver = Receiver()
         self._processes: list[Process] = []
         self._front: Forwarder | None = None

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from darkroom.store import keys
 from darkroom.store.batch_ids import line_of
+from darkroom.store.packing import unpack
 from tests.support.cell import TERMINAL, Cell
 
 
@@ -40,6 +41,16 @@ def _job(cell: Cell, job_id: str, mortal: bool) -> Iterator[str]:
         yield "has no life-time although it and all its attempts have ended"
 
 
+def _compacted(cell: Cell, job_id: str, mortal: bool) -> Iterator[str]:
+    if keys.job(job_id) in cell.values:
+        yield "is there beside the record that it stands for"
+    record = cell.at(keys.batch(unpack(job_id, str(cell.values[keys.compacted(job_id)])).job.get("batch", "-")))
+    swept = "retire_line" not in record or line_of(job_id) <= int(record["retire_line"])
+    goes_on = "status" in record and "manifest" not in record
+    if swept and mortal == goes_on:
+        yield "has a life-time although its batch goes on, or none although it does not"
+
+
 def _attempt(cell: Cell, rest: str, mortal: bool) -> Iterator[str]:
     job = keys.job(rest.rpartition(":")[0])
     if mortal != (cell.ttl_ms.get(job, 0) >= 0):
@@ -60,7 +71,7 @@ def _event(cell: Cell, event_id: str, mortal: bool) -> Iterator[str]:
 
 def _index(cell: Cell, rest: str, _: bool) -> Iterator[str]:
     for job_id in cell.at(f"{keys.ROOT}index:{rest}"):
-        if keys.job(job_id) not in cell.values:
+        if not {keys.job(job_id), keys.compacted(job_id)} & set(cell.values):
             yield f"holds {job_id}, whose record is gone"
 
 
@@ -112,6 +123,7 @@ def _kept(_: Cell, __: str, ___: bool) -> Iterator[str]:
 
 RULES: dict[str, Callable[[Cell, str, bool], Iterator[str]]] = {
     "job": _job,
+    "done": _compacted,
     "attempt": _attempt,
     "delivery": _delivery,
     "event": _event,

@@ -171,11 +171,20 @@ class Store:
         lease = self.client.hget(keys.attempt(job_id, number), "lease")
         return Ticket(job_id, number, int(str(lease or 0)))
 
-    async def sweep(self, *members: str, most: int = 100) -> Due:
+    async def end_batch(self, batch: str) -> None:
+        """Write down what became of an ended batch, and let its jobs' time begin."""
+        claim = await self.batches.claim_manifest(batch, lease_ms=1_000)
+        assert claim is not None
+        assert await self.batches.tell(batch, claim[0], {"bucket": "b"})
+        await self.batches.sweep(batch, "retire")
+
+    async def sweep(self, *members: str, most: int = 100, compact_ms: int = 0) -> Due:
         """Let these timers (of the due set) go off and lease what is due."""
         if members:
             self.client.zadd(keys.DUE, dict.fromkeys(members, 1))
-        return await self.timers.lease_due(most=most, look_ms=HOUR_MS, message_ms=HOUR_MS, check_ms=HOUR_MS)
+        return await self.timers.lease_due(
+            most=most, look_ms=HOUR_MS, message_ms=HOUR_MS, check_ms=HOUR_MS, compact_ms=compact_ms
+        )
 
     def cell(self) -> Cell:
         """Read everything there is."""
@@ -221,7 +230,7 @@ class Store:
 async def real_store(url: str) -> AsyncIterator[Store]:
     """Open the store on a real server."""
     connection = connect(url)
-    with BlockingRedis.from_url(url, decode_responses=True) as client:
+    with BlockingRedis.from_url(url, decode_responses=True, encoding_errors="surrogateescape") as client:
         yield Store(connection, client)
     await connection.aclose()
 
@@ -234,6 +243,6 @@ async def fake_store(patch: Callable[[object, str, object], None]) -> AsyncItera
     patch(scripts, "sources", lambda: bare)
     patch(scripts, "digests", lambda: shas)
     server = FakeServer(version=(8,), server_type="valkey")
-    connection = FakeAsyncRedis(server=server, decode_responses=True)
-    yield Store(connection, FakeRedis(server=server, decode_responses=True))
+    connection = FakeAsyncRedis(server=server, decode_responses=True, encoding_errors="surrogateescape")
+    yield Store(connection, FakeRedis(server=server, decode_responses=True, encoding_errors="surrogateescape"))
     await connection.aclose()

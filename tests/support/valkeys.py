@@ -26,7 +26,7 @@ def valkey(data_dir: Path, **settings: str) -> Iterator[EmbeddedValkey]:
 
 def client_of(server: EmbeddedValkey) -> "redis.Redis":
     """Open a client; the caller closes it."""
-    return redis.Redis.from_url(server.url, decode_responses=True)
+    return redis.Redis.from_url(server.url, decode_responses=True, encoding_errors="surrogateescape")
 
 
 @contextmanager

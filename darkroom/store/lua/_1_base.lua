@@ -7,6 +7,7 @@ local SCHEMA = 1 -- of every record that scripts write; the same as records.SCHE
 
 local function k_job(id) return ROOT .. 'job:' .. id end
 local function k_attempt(id, n) return ROOT .. 'attempt:' .. id .. ':' .. n end
+local function k_compacted(id) return ROOT .. 'done:' .. id end
 local function k_index(tenant, status) return ROOT .. 'index:' .. tenant .. ':' .. status end
 local function k_flow(tenant, batch, priority) return ROOT .. 'flow:' .. tenant .. ':' .. priority .. ':' .. batch end
 local function k_flows(tenant, priority) return ROOT .. 'flows:' .. tenant .. ':' .. priority end
@@ -18,6 +19,7 @@ local function k_unsent(name) return ROOT .. 'lane:' .. name .. ':unsent' end
 local function k_open_sends(name) return ROOT .. 'lane:' .. name .. ':open' end
 local function k_sweep(name) return ROOT .. 'lane:' .. name .. ':sweep' end
 local function k_prediction(id) return ROOT .. 'prediction:' .. id end
+local function k_owned(day) return ROOT .. 'owned:' .. day end
 local function k_event(id) return ROOT .. 'event:' .. id end
 local function k_delivery(id) return ROOT .. 'delivery:' .. id end
 local function k_host(host) return ROOT .. 'host:' .. host end
@@ -55,6 +57,7 @@ local TERMINAL = { completed = true, failed = true, canceled = true, expired = t
 local LIVE = { admitted = true, submitting = true, unconfirmed = true, generating = true, storing = true }
 local DAY_MS = 86400 * 1000
 local KEEP_PREDICTION_MS = 8 * 86400 * 1000 -- a day longer than upstream keeps it
+local KEEP_OWNED_DAYS = 9
 local KEEP_USAGE_MS = 400 * 86400 * 1000
 local RATE_WINDOW_MS = 60000
 local SLOT_LAPSE_MS = 30 * 60000

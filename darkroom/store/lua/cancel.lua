@@ -6,6 +6,7 @@
 -- job from queued, generating or storing to canceled
 local id, mark = ARGV[1], ARGV[2] or ''
 local job = load_job(id)
+if not job and is_compacted(id) then return -2 end
 if not job then return -1 end
 if TERMINAL[job.status] then
   return mark ~= '' and call('HGET', k_job(id), 'cancel_mark') == mark and 1 or -2

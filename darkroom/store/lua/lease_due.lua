@@ -1,12 +1,14 @@
 #!lua flags=allow-oom
 -- Lease what is due: each entry is put off by the time its handling may take and given out with all that needs.
 -- ARGV: 1 most entries, 2 lease of a look (ms), 3 longest wait of a message in a Celery queue (ms), 4 after how long it is
---       looked for the first time (ms), 5 how long a delivery waits for a host that fails (ms)
+--       looked for the first time (ms), 5 how long a delivery waits for a host that fails (ms),
+--       6 how long after its end a completed job is compacted (ms, 0 never)
 -- -> {now (ms), next due (ms, -1 none), line depth, how many were due, entry, …}; an entry is
 --    {'j', id, attempt, state, lease, prediction id, submitted (ms), looks, current ('1' or '0'), lane, sent (ms),
 --     clock start (ms), asked about by a retry ('1' or ''), unknown upstream since (ms, '' it is known), key's fingerprint,
 --     callback ('' none to come, 'awaited', 'doubted'), called back (ms, '' it was not)}
 --    {'d', delivery id, lease} | {'x', job id} | {'l', lane} | {'s', batch, sweep} | {'m', batch}
+--    {'c', job id, …} (completed jobs that may be compacted; their own next slice comes again if they are not)
 -- What waits for a message that is just waiting its turn is not given out, but looked for again.
 -- Indexes are trimmed here and now, one slice a call; who was held by a budget gets its turn back. A delivery whose host
 -- has no room is not given out, but waits in the host's queue.
@@ -62,7 +64,12 @@ for _, member in ipairs(due) do
     end
     entries[#entries + 1] = { 'l', rest }
   elseif kind == 't' then
-    if trims == 0 then trim_index(member) else due_in(member, trims * TRIM_PAUSE_MS) end
+    if trims > 0 then
+      due_in(member, trims * TRIM_PAUSE_MS)
+    else
+      local old = trim_index(member, tonumber(ARGV[6]))
+      if #old > 0 then entries[#entries + 1] = { 'c', unpack(old) } end
+    end
     trims = trims + 1
   elseif kind == 'w' then
     call('ZREM', K_DUE, member)

@@ -3,9 +3,13 @@
 -- ARGV: 1 job id
 -- -> {job record, current attempt's record, place (0: not waiting), 'budget' when that holds it (else ''),
 --     {{n, record} of each late attempt …}, {{n, some of its record} of each earlier attempt …}} | {} none
+--    | {what is left of a compacted one, packed}
 local id = ARGV[1]
 local record = call('HGETALL', k_job(id))
-if #record == 0 then return {} end
+if #record == 0 then
+  local packed = call('GET', k_compacted(id))
+  return packed and { packed } or {}
+end
 local job = load_job(id)
 local place, held = 0, ''
 if job.status == 'queued' then

@@ -10,6 +10,7 @@
 -- attempt from failed to generating (adopt); job from failed to generating (adopt) or queued (resubmit)
 local id, action = ARGV[1], ARGV[2]
 local job = load_job(id)
+if not job and is_compacted(id) then return { -2 } end
 if not job then return { -1 } end
 local key = k_job(id)
 local record = fields(key, 'error', 'resolved', 'resolve_mark')
@@ -19,7 +20,7 @@ local unsettled = TERMINAL[job.status] and attempt.state == 'failed' and attempt
 if not unsettled or record.resolved == '1' or not is_unsettled(record.error) then return { -2 } end
 if action == 'resubmit' and job.status == 'canceled' then return { -4 } end
 if action == 'adopt' then
-  local owner = call('GET', k_prediction(ARGV[3]))
+  local owner = owner_of(ARGV[3])
   if owner and owner ~= member_of(id, job.attempt) then return { -3 } end
 end
 settle_send(attempt)

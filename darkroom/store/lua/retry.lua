@@ -8,6 +8,7 @@
 -- job from failed, canceled or expired to queued, unconfirmed, generating or storing
 local id, mark = ARGV[1], ARGV[3] or ''
 local job = load_job(id)
+if not job and is_compacted(id) then return { -2 } end
 if not job then return { -1 } end
 local done = fields(k_job(id), 'retry_mark', 'retry_code')
 if mark ~= '' and done.retry_mark == mark then return { tonumber(done.retry_code), 0 } end

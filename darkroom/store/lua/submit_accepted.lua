@@ -13,7 +13,7 @@ local id, n, prediction = ARGV[1], ARGV[2], ARGV[4]
 local attempt, job = load_attempt(id, n), load_job(id)
 if not job or not attempt.state then return -1 end
 local adopting, latest = ARGV[6] == '1', tonumber(ARGV[3]) >= tonumber(attempt.sends or 1)
-local owner = call('GET', k_prediction(prediction))
+local owner = owner_of(prediction)
 if owner == member_of(id, n) then
   return attempt.prediction_id == prediction and 0 or -4 -- the same call again after a lost answer: it was counted then
 end

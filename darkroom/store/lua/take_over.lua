@@ -8,7 +8,7 @@
 local id, prediction = ARGV[1], ARGV[2]
 local job = load_job(id)
 if not job then return -1 end
-local n, owner = job.attempt, call('GET', k_prediction(prediction))
+local n, owner = job.attempt, owner_of(prediction)
 if owner then return owner == member_of(id, n) and 0 or -3 end
 local attempt = load_attempt(id, n)
 if attempt.state == 'admitted' then return -2 end

@@ -93,14 +93,14 @@ def _come_to_rest(world: World, customers: Customers, settle_s: float) -> float:
     waiting = threading.Thread(target=customers.finish, args=(settle_s,), daemon=True)
     waiting.start()
     world.run_until(lambda: not waiting.is_alive())
-    with redis.Redis.from_url(world.valkey.url, decode_responses=True) as client:
+    with redis.Redis.from_url(world.valkey.url, decode_responses=True, encoding_errors="surrogateescape") as client:
         rest = Rest(client)
         world.run_until(lambda: rest() or time.monotonic() > healed_at + settle_s)
         return time.monotonic() - healed_at
 
 
 def _gather(world: World, customers: Customers, plan: Plan) -> Evidence:
-    with redis.Redis.from_url(world.valkey.url, decode_responses=True) as client:
+    with redis.Redis.from_url(world.valkey.url, decode_responses=True, encoding_errors="surrogateescape") as client:
         cell = Cell.read(client, match=f"{keys.ROOT}*")
     tenants = {job_id: job["tenant"] for job_id, job in cell.jobs.items()}
     return Evidence(

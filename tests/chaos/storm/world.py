@@ -109,7 +109,7 @@ class World:
 
     def wait_until_ready(self) -> None:
         """Wait until every worker has given a sign of life and the API answers."""
-        with redis.Redis.from_url(self.valkey.url, decode_responses=True) as client:
+        with redis.Redis.from_url(self.valkey.url, decode_responses=True, encoding_errors="surrogateescape") as client:
             for worker in self.workers:
                 wait_until(partial(breathes, worker.process, client), START_S, what=worker.name)
         wait_until(lambda: answers(self.api.process, self.api_url, "/healthz"), START_S, what="the api")

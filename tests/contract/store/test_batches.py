@@ -159,7 +159,7 @@ async def test_a_listing_forgets_batches_that_are_gone(store: Store) -> None:
     for _ in range(3):
         batch = await store.batch({})
         await store.jobs.cancel(batch_job_id(batch, 1))
-        await finish(store, batch)
+        await store.end_batch(batch)
         store.client.delete(keys.batch(batch))
     found, _ = await store.batches.newest("a", before=None, limit=10)
     assert [record.batch_id for record in found] == sorted(oldest, reverse=True)
@@ -198,16 +198,8 @@ async def test_counts_follow_the_jobs_and_the_last_one_ends_the_batch(store: Sto
     assert await counts(store, batch) == {"completed": 2, "failed": 1}
     fields = (await read(store, batch)).fields
     assert (fields["status"], fields["spent_images"], fields["delivered_images"]) == ("completed", "4", "2")
-    await finish(store, batch)
+    await store.end_batch(batch)
     assert store.client.hmget(keys.TOTALS, "batches_accepted", "batches_completed") == ["1", "1"]
-
-
-async def finish(store: Store, batch: str) -> None:
-    """Write down what became of an ended batch, and let its jobs' time begin."""
-    claim = await store.batches.claim_manifest(batch, lease_ms=1_000)
-    assert claim is not None
-    assert await store.batches.tell(batch, claim[0], {"bucket": "b"})
-    await store.batches.sweep(batch, "retire")
 
 
 async def test_jobs_live_until_their_batch_has_ended(store: Store) -> None:
@@ -219,7 +211,7 @@ async def test_jobs_live_until_their_batch_has_ended(store: Store) -> None:
     for line in (1, 2):
         assert store.client.pttl(keys.job(batch_job_id(batch, line))) == -1, "what became of it is not written down yet"
     assert store.client.pttl(keys.batch(batch)) == -1
-    await finish(store, batch)
+    await store.end_batch(batch)
     assert 0 < store.client.pttl(keys.job(batch_job_id(batch, 1))) <= 604_800_000
     assert store.client.pttl(keys.batch(batch)) > store.client.pttl(keys.job(batch_job_id(batch, 1)))
 
@@ -242,7 +234,7 @@ async def test_cancel_admits_nothing_more_and_ends_what_waits(store: Store) -> N
     assert (await counts(store, batch), await status(store, batch)) == ({"completed": 1, "canceled": 4}, "canceled")
     with pytest.raises(ConflictError, match="finished"):
         await store.batches.cancel(batch)
-    await finish(store, batch)
+    await store.end_batch(batch)
 
 
 async def test_a_job_that_comes_back_into_a_canceled_batch_ends(store: Store) -> None:
@@ -255,7 +247,7 @@ async def test_a_job_that_comes_back_into_a_canceled_batch_ends(store: Store) ->
     assert await counts(store, batch) == {"canceled": 2, "queued": 1}
     await store.batches.sweep(batch, "cancel")
     assert (await read(store, batch)).fields.get("spent_images", "0") == "0"
-    await finish(store, batch)
+    await store.end_batch(batch)
 
 
 async def test_what_upstream_fails_after_a_cancel_is_not_bought_again(store: Store) -> None:
@@ -266,7 +258,7 @@ async def test_what_upstream_fails_after_a_cancel_is_not_bought_again(store: Sto
     await store.batches.cancel(batch)
     assert await store.attempts.failed(await store.ticket(ticket.job_id), FAILED, max_attempts=2) is Moved.DONE
     assert await counts(store, batch) == {"failed": 1}
-    await finish(store, batch)
+    await store.end_batch(batch)
 
 
 async def test_what_a_retry_asks_about_once_more_is_not_bought_again_after_a_cancel(store: Store) -> None:
@@ -374,7 +366,7 @@ async def test_a_batch_does_not_end_while_a_retry_goes_through_it(canceled: bool
     await store.batches.sweep(batch, "retry")
     assert await counts(store, batch) == {"queued": 1, "canceled": 1}
     await store.jobs.cancel(batch_job_id(batch, 2))
-    await finish(store, batch)
+    await store.end_batch(batch)
 
 
 async def test_two_retries_of_a_batch_do_not_mix(store: Store) -> None:
@@ -406,7 +398,7 @@ async def test_who_writes_down_an_end_that_was_not_the_last_is_stale(store: Stor
     await store.jobs.retry(batch_job_id(batch, 1))
     await store.jobs.cancel(batch_job_id(batch, 1))
     assert not await store.batches.tell(batch, lease, {"bucket": "of the end before"})
-    await finish(store, batch)
+    await store.end_batch(batch)
 
 
 async def test_a_batchs_webhook_tells_of_its_jobs_where_it_names_their_events(store: Store) -> None:
@@ -416,7 +408,7 @@ async def test_a_batchs_webhook_tells_of_its_jobs_where_it_names_their_events(st
     await store.jobs.cancel(batch_job_id(batch, 2))
     urls = {record["url"] for _, record in store.cell().under("delivery:")}
     assert urls == {"https://example.com/batches", "https://example.com/own"}
-    await finish(store, batch)
+    await store.end_batch(batch)
     assert events(store) == ["job.canceled", "job.canceled"]
 
 

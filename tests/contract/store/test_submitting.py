@@ -5,6 +5,7 @@ import pytest
 from darkroom.line.lanes import DEFAULT_LANE
 from darkroom.store import keys
 from darkroom.store.attempts import Moved, Ticket
+from darkroom.store.owners import owners_of
 from tests.support.stores import HOUR_MS, UNSETTLED, Store
 
 
@@ -134,7 +135,7 @@ async def test_adoption_that_names_an_older_send_is_stale_and_takes_nothing(stor
     assert await store.begin(ticket) == 2
     await store.attempts.unknown(ticket, look_in_ms=0, message="again")
     assert await store.accept(ticket, "p1", send=1, adopted=True) is Moved.STALE
-    assert await store.attempts.owners(["p1"]) == {}
+    assert await owners_of(store.redis, ["p1"]) == {}
     assert await store.accept(ticket, "p1", send=2, adopted=True) is Moved.DONE
 
 
@@ -144,7 +145,7 @@ async def test_prediction_belongs_to_one_attempt(store: Store) -> None:
     assert await store.accept(second, "p1", adopted=True) is Moved.FOREIGN
     third = await store.generating()
     assert await store.accept(second, f"p-{third.job_id}") is Moved.FOREIGN
-    assert await store.attempts.owners(["p1", "p2"]) == {"p1": f"{first.job_id}:1"}
+    assert await owners_of(store.redis, ["p1", "p2"]) == {"p1": f"{first.job_id}:1"}
 
 
 async def test_second_prediction_of_a_send_is_kept_and_paid_once_however_often_it_is_told(store: Store) -> None:

@@ -122,7 +122,7 @@ def test_a_figure_of_nothing_is_refused() -> None:
 def test_jobs_that_were_not_told_of_exactly_once_as_completed_fail_the_run(statuses: list[str]) -> None:
     receiver = Receiver("http://127.0.0.1:1/hook")
     for status in statuses:
-        receiver.take(orjson.dumps({"data": {"id": "job_1", "status": status}}), 1.0)
+        receiver.take(orjson.dumps({"data": {"id": "job_1", "status": status, "request": {"prompt": "x"}}}), 1.0)
     with pytest.raises(BenchError, match="job_1"):
         receiver.check(["job_1"])
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from darkroom.store.owners import owners_of
 from darkroom.upstream.errors import UpstreamUnavailableError
 from darkroom.upstream.outcomes import ListPage, Prediction
 from worker.context import Context
@@ -89,7 +90,7 @@ class Lister:
 
     async def _unowned(self, predictions: Iterable[Prediction], interesting: Callable[[Orphan], bool]) -> list[Orphan]:
         found = [orphan for item in predictions if interesting(orphan := self._orphan(item))]
-        owners = await self._ctx.attempts.owners([orphan.prediction_id for orphan in found])
+        owners = await owners_of(self._ctx.redis, [orphan.prediction_id for orphan in found])
         return [orphan for orphan in found if orphan.prediction_id not in owners]
 
     def _orphan(self, prediction: Prediction) -> Orphan:

@@ -1,0 +1,1 @@
+"""Darkroom beside what a user would otherwise write: the same jobs, simulator, Valkey, bucket and receiver."""
