@@ -11,19 +11,26 @@ log = get_logger(__name__)
 
 
 class Batcher(Generic[Item]):
-    """Calls `handle` with up to `most` items at a time, one call after another.
+    """Calls `handle` with up to `most` items at a time, one call after another, `pause_s` apart at least.
 
     A failed call drops its items, and past `keep` waiting ones new ones are dropped: each of them has an entry in the
     due set that brings it back.
     """
 
     def __init__(
-        self, name: str, handle: Callable[[list[Item]], Awaitable[None]], *, most: int, keep: int = 10_000
+        self,
+        name: str,
+        handle: Callable[[list[Item]], Awaitable[None]],
+        *,
+        most: int,
+        keep: int = 10_000,
+        pause_s: float = 0.0,
     ) -> None:
         self.name = name
         self._handle = handle
         self._most = most
         self._keep = keep
+        self._pause_s = pause_s
         self._items: list[Item] = []
         self._filled = asyncio.Event()
         self._idle = asyncio.Event()
@@ -54,3 +61,5 @@ class Batcher(Generic[Item]):
                 if not self._items:
                     self._filled.clear()
                     self._idle.set()
+            if self._pause_s:
+                await asyncio.sleep(self._pause_s)

@@ -41,6 +41,7 @@ class Poller:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._patience_ms = int(patience_s(ctx.settings.webhooks.retry_schedule_s) * 1000)
+        self._compact_ms = ctx.settings.redis.compact_after_s * 1000
         self._looks = Looks(ctx)
         self._probing: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
@@ -106,7 +107,7 @@ class Poller:
             message_ms=MESSAGE_WAIT_MS,
             check_ms=MESSAGE_CHECK_MS,
             patience_ms=self._patience_ms,
-            compact_ms=self._ctx.settings.redis.compact_after_s * 1000,
+            compact_ms=self._compact_ms,
         )
         self._ctx.clock.set(due.now_ms)
         for unreadable in due.unknown:

@@ -20,6 +20,12 @@ from worker.batching import Batcher
 LIMIT_S = 10.0
 """How long a message may take to be published; past it nobody waits, and one not yet begun is dropped."""
 
+DISPATCH_PAUSE_S = 0.1
+"""Between two calls of one process for the line to be looked at: each hand-over makes one, 31 a second at 83 jobs."""
+
+PAUSE_S = 0.05
+"""Between two messages of a kind: under load each names several jobs, since a message costs as much as a job's look."""
+
 KEEP = 1_000
 """Most calls of one kind that wait; while the broker is away they would pile up and flood it afterwards."""
 
@@ -33,9 +39,13 @@ class Publisher:
         self._app = app
         self._limit_s = limit_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="publish")
-        self._dispatch = Batcher[None]("dispatch", self._publish_dispatch, most=KEEP, keep=KEEP)
-        self._store = Batcher[Ticket]("store", self._publish_store, most=messages.CHUNK, keep=KEEP)
-        self._notify = Batcher[DueDelivery]("notify", self._publish_notify, most=messages.CHUNK, keep=KEEP)
+        self._dispatch = Batcher[None](
+            "dispatch", self._publish_dispatch, most=KEEP, keep=KEEP, pause_s=DISPATCH_PAUSE_S
+        )
+        self._store = Batcher[Ticket]("store", self._publish_store, most=messages.CHUNK, keep=KEEP, pause_s=PAUSE_S)
+        self._notify = Batcher[DueDelivery](
+            "notify", self._publish_notify, most=messages.CHUNK, keep=KEEP, pause_s=PAUSE_S
+        )
         self._manifest = Batcher[str]("manifest", self._publish_manifest, most=messages.CHUNK, keep=KEEP)
         self._batchers = (self._dispatch, self._store, self._notify, self._manifest)
 

@@ -4,52 +4,29 @@ kombu 5.7 ends the whole worker with an `AttributeError` when a message that was
 acknowledged on, or put back through, the channel that was closed meanwhile. Messages here are wake-up calls that the
 due set makes good, so both may simply be left.
 
-A store at its memory limit refuses Celery's pushes, and the hashes in which it keeps what it has received. What is
-called for there has been paid already and makes room, so a message goes on beyond the limit, as the moves do.
+A store at its memory limit refuses Celery's pushes. What is called for there has been paid already and makes room, so a
+message goes on beyond the limit, as the moves do.
 """
 
-from time import time
 from typing import Any
 
-from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.utils.json import dumps
 from redis.exceptions import OutOfMemoryError
 
 _PUSH = "#!lua flags=allow-oom\nreturn redis.call('LPUSH', KEYS[1], ARGV[1])"
-_RECEIVED = """#!lua flags=allow-oom
-redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
-return redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])"""
-
-
 _BIND = """#!lua flags=allow-oom
 for _, key in ipairs(KEYS) do redis.call('SADD', key, ARGV[1]) end"""
-
-
-class _QoS(redis.QoS):
-    """Keeps what was received although the store is full."""
-
-    channel: Any
-
-    def append(self, message: Any, delivery_tag: str) -> None:
-        """Note a message as received and not yet acknowledged."""
-        try:
-            super().append(message, delivery_tag)
-        except OutOfMemoryError:
-            prefix, info = self.channel.global_keyprefix, message.delivery_info
-            names = (prefix + self.unacked_index_key, prefix + self.unacked_key)
-            raw = dumps([message._raw, info["exchange"], info["routing_key"]])
-            with self.channel.conn_or_acquire() as client:
-                client.eval(_RECEIVED, 2, *names, time(), delivery_tag, raw)
-            virtual.QoS.append(self, message, delivery_tag)
 
 
 class _Forgiving:
     """Leaves messages of a closed channel alone, and takes messages although the store is full."""
 
-    QoS: Any = _QoS
     do_restore = False
     closed: bool
     connection: Any
+    pool: Any
+    _kept_client: Any = None
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
         """Acknowledge, unless the connection that brought the message is gone."""
@@ -60,6 +37,14 @@ class _Forgiving:
         """Reject, unless the connection that brought the message is gone."""
         if not self.closed and self.connection is not None:
             super().basic_reject(delivery_tag, requeue=requeue)  # type: ignore[misc]
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """Keep one client for as long as its pool is used: kombu makes one for each command, which costs as much."""
+        if asynchronous:
+            return super()._create_client(asynchronous=True)  # type: ignore[misc]
+        if self._kept_client is None or self._kept_client.connection_pool is not self.pool:
+            self._kept_client = super()._create_client()  # type: ignore[misc]
+        return self._kept_client
 
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
         try:

@@ -35,6 +35,7 @@ async def poller(timers: Timers) -> Poller:
     areas = SimpleNamespace(
         upstream=SimpleNamespace(poll_min_s=2, poll_max_s=30, generation_timeout_s=3600, max_attempts=2),
         webhooks=SimpleNamespace(retry_schedule_s=(0.0, 1.0)),
+        redis=SimpleNamespace(compact_after_s=0),
     )
     context: Any = SimpleNamespace(
         settings=areas,

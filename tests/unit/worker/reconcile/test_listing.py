@@ -6,7 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fakeredis import FakeAsyncRedis
 
+from darkroom.store import keys
 from darkroom.upstream.errors import UpstreamUnavailableError
 from darkroom.upstream.outcomes import ListPage, Prediction, PredictionInput
 from worker.stages.reconcile.listing import PAD_MS, Lister
@@ -36,14 +38,10 @@ class Upstream:
         self.asked.append(asked)
         return self.pages[asked["page"] - 1]
 
-    async def owners(self, _: list[str]) -> dict[str, str]:
-        """Say who owns what."""
-        return self.owned
-
-    def lister(self) -> Lister:
+    def lister(self, redis: FakeAsyncRedis) -> Lister:
         """Make a lister on it."""
         clock = SimpleNamespace(now_ms=lambda: NOW_MS)
-        return Lister(SimpleNamespace(upstream=self, attempts=self, clock=clock))  # type: ignore[arg-type]
+        return Lister(SimpleNamespace(upstream=self, redis=redis, clock=clock))  # type: ignore[arg-type]
 
 
 def page(*items: Prediction, last: bool = True, complete: bool = True, date_ms: int | None = NOW_MS) -> ListPage:
@@ -52,7 +50,10 @@ def page(*items: Prediction, last: bool = True, complete: bool = True, date_ms: 
 
 
 async def listed(upstream: Upstream) -> Any:
-    return await upstream.lister().list_orphans(WINDOW, interesting=lambda _: True)
+    async with FakeAsyncRedis(decode_responses=True) as redis:
+        for prediction_id, owner in upstream.owned.items():
+            await redis.set(keys.prediction(prediction_id), owner)
+        return await upstream.lister(redis).list_orphans(WINDOW, interesting=lambda _: True)
 
 
 async def test_every_page_is_read_and_what_somebody_owns_is_left_out() -> None:
