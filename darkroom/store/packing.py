@@ -3,6 +3,7 @@
 They are written as JSON and compressed against a text that every such job resembles.
 """
 
+import re
 import zlib
 from typing import Any
 
@@ -54,6 +55,11 @@ _VERSION = "1"
 _ID = "\x01"
 """Stands for the job's own id, which is in its key already."""
 
+_HEX = "\x02"
+"""Stands for the next 32 hexadecimal digits, of a checksum or a prediction's id, which follow as 16 bytes."""
+
+_HEX_RUN = re.compile(r"[0-9a-f]{32}")
+
 _RARE: list[Any] = [
     {"batch": "batch_", "priority": "low", "cancel_requested_ms": "", "webhook_status": "pending", "late": "1,2"},
     '"size":"4096*4096","enable_base64_output":true,"enable_sync_mode":true,"expires_in":3600,"priority":"high",'
@@ -66,17 +72,17 @@ _USUAL: list[Any] = [
     | {"request": '{"prompt":"the with and of a in on to an at by"}', "attempt": "1", "queued_ms": "0"}
     | {"status": "completed", "submits": "1", "spent_images": "1", "finished_ms": ""},
     ["1-5", 3],
-    {"state": "done", "sends": "1", "sent_ms": "", "spent_images": "1", "prediction_id": "", "submitted_ms": ""}
+    {"state": "done", "sends": "1", "sent_ms": "", "spent_images": "1", "prediction_id": "\x02", "submitted_ms": ""}
     | {"inference_ms": "3", "polls": "5", "storing_ms": ""}
     | {
         "out:0": '{"index":0,"bucket":"darkroom","key":"2026/12/01/\x01/00.png","content_type":"image/png","bytes":1,'
-        '"sha256":"","width":2048,"height":2048,"nsfw":false}',
+        '"sha256":"\x02\x02","width":2048,"height":2048,"nsfw":false}',
         "stored_ms": "",
     },
     {},
     {},
 ]
-_DICTIONARY = orjson.dumps(_RARE) + orjson.dumps(_USUAL).replace(b"\\u0001", b"\x01")
+_DICTIONARY = orjson.dumps(_RARE) + orjson.dumps(_USUAL).replace(b"\\u0001", b"\x01").replace(b"\\u0002", b"\x02")
 """Part of the format: another text needs another version, and this one stays to read what was packed with it."""
 
 
@@ -92,8 +98,9 @@ def pack(record: JobRecord) -> str:
         {str(number): _left_of(start_ms, item) for number, item in record.earlier.items()},
     ]
     text = orjson.dumps(left).decode().replace(record.job_id, _ID)
+    digits = bytes.fromhex("".join(_HEX_RUN.findall(text)))
     packer = zlib.compressobj(level=9, wbits=-15, zdict=_DICTIONARY)
-    packed = packer.compress(text.encode()) + packer.flush()
+    packed = packer.compress(_HEX_RUN.sub(_HEX, text).encode()) + packer.flush() + digits
     return _VERSION + packed.decode(errors="surrogateescape")
 
 
@@ -107,7 +114,9 @@ def unpack(job_id: str, packed: str) -> JobRecord:
         raise ValueError(f"{job_id}: compacted by a later release")
     unpacker = zlib.decompressobj(wbits=-15, zdict=_DICTIONARY)
     text = unpacker.decompress(packed[1:].encode(errors="surrogateescape")) + unpacker.flush()
-    job, (event_id, ended_ms), attempt, late, earlier = orjson.loads(text.decode().replace(_ID, job_id))
+    runs = _HEX_RUN.findall(unpacker.unused_data.hex())
+    whole = re.sub(_HEX, lambda _: runs.pop(0), text.decode()).replace(_ID, job_id)
+    job, (event_id, ended_ms), attempt, late, earlier = orjson.loads(whole)
     start_ms = id_time_ms(job_id)
     job["events"] = f"{event_id},{job['status']},{ended_ms + start_ms};"
     late, earlier = (
