@@ -12,6 +12,7 @@ from redis import Redis as BlockingRedis
 from redis.asyncio import Redis
 
 from bench.figures import BenchError, Figure, Outcome, figure
+from bench.waiting import wait_for
 from darkroom.jobs import JobRequest, Webhook
 from darkroom.line.lanes import DEFAULT_LANE, LaneStore
 from darkroom.line.line import Line
@@ -27,6 +28,7 @@ from deploy.embedded.valkey import embedded_valkey
 LIMIT = 100_000_000
 LEASE_MS = 3_600_000
 AT_ONCE = 64
+FREED_S = 30.0
 DAY_S = 86_400
 ROOM_BYTES = 8 * 1024**3 * 0.8
 """What 8 GB hold before nothing more is accepted."""
@@ -50,12 +52,15 @@ class _Store:
     rng: random.Random
 
     def used_bytes(self) -> int:
-        """Count what is held, beside connections and the sends of the last minute, which stop counting soon."""
+        """Count what is held beside the sends of the last minute, which stop counting soon."""
         self.client.delete(keys.sends(DEFAULT_LANE))
         """Count what is held beside the sends of the last minute, which stop counting against the rate."""
         self.client.delete(keys.sends(DEFAULT_LANE))
-        memory = self.client.info("memory")
-        return int(memory["used_memory"]) - int(memory["mem_clients_normal"])
+        wait_for(self._all_freed, FREED_S, what="Valkey to free what was deleted")
+        return int(self.client.info("memory")["used_memory"])
+
+    def _all_freed(self) -> bool:
+        return int(self.client.info("memory")["lazyfree_pending_objects"]) == 0
 
 
 def run(ends: Ends) -> Outcome:
