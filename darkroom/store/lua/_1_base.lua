@@ -64,8 +64,8 @@ local SLOT_LAPSE_MS = 30 * 60000
 local MAX_ATTEMPTS_SHOWN = 20
 local MAX_EVENTS_BYTES = 2000
 local MAX_DELIVERIES = 32
-local TRIM_MOST = 200
-local TRIM_PAUSE_MS = 200
+local TRIM_MOST = 500
+local TRIM_PAUSE_MS = 100
 local TRIM_EVERY_MS = 10 * 60000
 local TRIM_FIRST = 'completed'
 local TRIM_NEXT = { completed = 'failed', failed = 'canceled', canceled = 'expired', expired = TRIM_FIRST }
