@@ -12,8 +12,6 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
-import uvloop
-
 from darkroom.store.connection import UNAVAILABLE
 from darkroom.telemetry.logs import get_logger
 
@@ -34,7 +32,7 @@ class Reactor:
     """Runs coroutines of many threads on one loop."""
 
     def __init__(self) -> None:
-        self._loop = uvloop.new_event_loop()
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="reactor", daemon=True)
         self._work: set[asyncio.Task[None]] = set()
         self._draining = False
