@@ -36,7 +36,7 @@ Measurement = Callable[[], Outcome]
 NAMES = (
     "latency", "callbacks", "memory", "startup", "fairness", "scale", "reconcile", "batches", "cli_batch", "saturation",
     "limiter_rate", "limiter_late_answers", "limiter_concurrency",
-    "webhook_isolation", "webhook_rate", "webhook_kills", "guard", "retention", "peers",
+    "webhook_isolation", "webhook_rate", "webhook_kills", "guard", "retention", "peers", "peers_long",
 )  # fmt: skip
 
 
@@ -96,7 +96,8 @@ def _full(
         "limiter_concurrency": lambda: limiter.run("limiter_concurrency", limiter.CONCURRENCY_BINDS),
         "guard": guard.run,
         "retention": lambda: retention.run(retention.Ends()),
-        "peers": lambda: whole.run(whole.Plan()),
+        "peers": lambda: whole.run("peers", whole.SHORT),
+        "peers_long": lambda: whole.run("peers_long", whole.LONG),
     }
 
 
@@ -139,7 +140,8 @@ def _quick() -> dict[str, Measurement]:
         ),
         "guard": guard.run,
         "retention": lambda: retention.run(retention.Ends(before=20, counted=50)),
-        "peers": lambda: whole.run(whole.Plan((whole.Case(0.1, 0.2, {"": 3}),), rounds=1)),
+        "peers": lambda: whole.run("peers", whole.Case(0.1, 0.2, {"": 3}), rounds=1),
+        "peers_long": lambda: whole.run("peers_long", whole.Case(0.3, 0.4, {"": 3}), rounds=1),
         **{
             name: _quick_limiter(name, case)
             for name, case in (

@@ -29,16 +29,9 @@ class Case:
         return f"inference {self.inference_min_s:g}–{self.inference_max_s:g} s"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All that is run: each case, each round, each side in turn."""
-
-    cases: tuple[Case, ...] = (
-        Case(5, 10, {DARKROOM: 2_000, "celery-sdk, prefork": 40, "": 400}),
-        Case(30, 60, {DARKROOM: 2_000, "celery-sdk, prefork": 16, "": 200}),
-    )
-    rounds: int = 5
-    peers: tuple[Peer, ...] = PEERS
+SHORT = Case(5, 10, {DARKROOM: 2_000, "celery-sdk, prefork": 40, "": 400})
+LONG = Case(30, 60, {DARKROOM: 2_000, "celery-sdk, prefork": 16, "": 200})
+ROUNDS = 5
 
 
 @dataclass(slots=True)
@@ -60,15 +53,16 @@ class Seen:
     delays_ms: list[float] = field(repr=False)
 
 
-def run(plan: Plan) -> Outcome:
+def run(name: str, case: Case, *, rounds: int = ROUNDS) -> Outcome:
     """Run every side in turn, round after round."""
-    sides: list[Peer | None] = [None, *plan.peers]
-    seen = [_run(case, number, side) for case, number, side in product(plan.cases, range(1, plan.rounds + 1), sides)]
+    sides: list[Peer | None] = [None, *PEERS]
+    seen = [_run(case, number, side) for number, side in product(range(1, rounds + 1), sides)]
     for item in seen:
         if item.side == DARKROOM and (item.lost or item.paid_twice):
             raise BenchError(f"Darkroom lost jobs or paid for them twice: {_raw(item)}")
-    figures = [item for case in plan.cases for item in _figures(case, seen)]
-    return Outcome("peers", asdict(plan), figures, [_raw(item) for item in seen], page=_page(plan, figures))
+    figures = _figures(case, seen)
+    parameters = {"case": asdict(case), "rounds": rounds, "peers": [asdict(peer) for peer in PEERS]}
+    return Outcome(name, parameters, figures, [_raw(item) for item in seen], page=_page(case, figures))
 
 
 def _run(case: Case, number: int, side: Peer | None) -> Seen:
@@ -157,18 +151,17 @@ SHOWN = (
 )  # fmt: skip
 
 
-def _page(plan: Plan, figures: list[Figure]) -> str:
+def _page(case: Case, figures: list[Figure]) -> str:
     """Show medians with their spread, a column a side, the best of each row in bold."""
-    sides = [DARKROOM, *(peer.name for peer in plan.peers)]
-    lines = ["# Darkroom beside its peers", "", "How it is taken: [METHOD.md](../METHOD.md). Median (least–most).", ""]
-    for case in plan.cases:
-        found = {(item.case, item.what): item for item in figures}
-        lines += [f"## {case.name}", "", f"| | {' | '.join(sides)} |", "|---|" + "--:|" * len(sides)]
-        for what in SHOWN:
-            row = [found[f"{side}, {case.name}", what] for side in sides]
-            lines.append(f"| {what}{', ' if row[0].unit else ''}{row[0].unit} | {' | '.join(_cells(what, row))} |")
-        lines.append("")
-    return "\n".join(lines)
+    sides = [DARKROOM, *(peer.name for peer in PEERS)]
+    lines = [f"# Darkroom beside its peers, {case.name}", ""]
+    lines += ["How it is taken: [METHOD.md](../METHOD.md). Median (least–most); the best of a row in bold.", ""]
+    found = {(item.case, item.what): item for item in figures}
+    lines += [f"| | {' | '.join(sides)} |", "|---|" + "--:|" * len(sides)]
+    for what in SHOWN:
+        row = [found[f"{side}, {case.name}", what] for side in sides]
+        lines.append(f"| {what}{', ' if row[0].unit else ''}{row[0].unit} | {' | '.join(_cells(what, row))} |")
+    return "\n".join([*lines, ""])
 
 
 def _cells(what: str, row: list[Figure]) -> list[str]:
