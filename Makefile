@@ -10,7 +10,7 @@ UPGRADE ?= --upgrade
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test lint types imports suite lock settings peers bench chaos killpoints clean
+.PHONY: help setup run test lint types imports suite lock settings peers bench plots chaos killpoints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{split($$1, name, ":"); printf "  %-10s %s\n", name[1], $$2}'
@@ -55,6 +55,10 @@ peers: .venv-peers/.ready ## make the environment of those whom the benchmarks c
 
 bench: $(VENV)/.ready .venv-peers/.ready ## run the benchmarks; the table goes to bench/results/
 	@$(BIN)/python -m bench
+	@.venv-peers/bin/python -m bench.plots
+
+plots: .venv-peers/.ready ## draw docs/load.svg from bench/results/curve.json
+	@.venv-peers/bin/python -m bench.plots
 
 chaos: $(VENV)/.ready ## kill everything at random for minutes and judge what is left (CHAOS_ARGS="--seed 1 --seed 2")
 	@$(BIN)/python -m tests.chaos.storm $(CHAOS_ARGS)

@@ -31,7 +31,14 @@ class Case:
         return f"{self.rate:g} jobs/s, inference {self.inference_min_s:g}–{self.inference_max_s:g} s"
 
 
-def run(cases: list[Case]) -> Outcome:
+DETECTION = [Case(1_200, 20.0, 25.0, 35.0)]
+"""How often and how late a generation of half a minute is looked at."""
+
+WEBHOOK_DELAY = [Case(6_000, 50.0, 5.0, 10.0)]
+"""What comes after the look, at fifty jobs a second."""
+
+
+def run(cases: list[Case], *, name: str = "latency") -> Outcome:
     """Run each case on a fleet of its own."""
     figures: list[Figure] = []
     raw: list[dict[str, Any]] = []
@@ -41,7 +48,7 @@ def run(cases: list[Case]) -> Outcome:
             rows, cpu = run_case(case, Path(scratch), complaints)
         figures += _figures(case, rows, cpu)
         raw += [{"case": case.name, **row} for row in rows]
-    return Outcome("latency", {"cases": [asdict(case) for case in cases]}, figures, raw, complaints)
+    return Outcome(name, {"cases": [asdict(case) for case in cases]}, figures, raw, complaints)
 
 
 def run_case(
@@ -116,10 +123,22 @@ def _figures(case: Case, rows: list[dict[str, Any]], cpu: dict[str, float]) -> l
         between("… completed → seen by a look", "completed_at", "handed_over_at"),
         between("… seen → images and job.json in the bucket", "handed_over_at", "stored_at"),
         between("… stored → webhook received", "stored_at", "webhook_at"),
+        between("seen → webhook received", "handed_over_at", "webhook_at"),
         figure(case.name, "all that is not inference", "ms", *(round(value * 1000, 2) for value in added)),
         figure(case.name, "looks a job", "", *(row["looks"] for row in rows)),
+        figure(case.name, "… mean", "", round(_mean([row["looks"] for row in rows]), 2)),
+        figure(
+            case.name,
+            "completed → seen by a look, mean",
+            "ms",
+            round(1000 * _mean([row["handed_over_at"] - row["completed_at"] for row in rows]), 1),
+        ),
         *(
             figure(case.name, f"CPU of the {name} a job", "ms", round(used * 1000 / len(rows), 2))
             for name, used in cpu.items()
         ),
     ]
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

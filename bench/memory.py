@@ -3,12 +3,15 @@
 import tempfile
 import threading
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
+import orjson
 
 from bench.figures import BenchError, Figure, Outcome, figure
 from bench.fleet import Fleet, running_fleet
@@ -24,15 +27,25 @@ SMALL_IMAGE_BYTES = 20_000
 class Load:
     """Jobs that complete together, and what they yield."""
 
-    jobs: int = 2
+    jobs: int = 3
     images: int = 15
     image_bytes: int = 16 * MB
     poll_min_s: float = 2.0
+    base64: bool = False
 
     @property
     def name(self) -> str:
         """What the table calls it."""
-        return f"{self.jobs} jobs × {self.images} outputs × {self.image_bytes / MB:g} MB"
+        kind = " of 4096², as base64" if self.base64 else ""
+        return f"{self.jobs} jobs × {self.images} outputs × {self.image_bytes / MB:g} MB{kind}"
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What is asked for beside the number of images."""
+        return {"size": "4096*4096", "enable_base64_output": True} if self.base64 else {}
+
+
+LOADS = (Load(), Load(jobs=4, base64=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +99,35 @@ class Sampler:
             self.sample()
 
 
-def run(load: Load) -> Outcome:
-    """Store the load on a fresh fleet that has stored one small job before."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        simulator = {"inference_min_s": 0.5, "inference_max_s": 0.5, "image_bytes": SMALL_IMAGE_BYTES}
-        with running_fleet(Path(scratch), simulator=simulator, poll_min_s=load.poll_min_s) as fleet:
-            _store(fleet, jobs=1, images=1)
-            fleet.simulator.settings(image_bytes=load.image_bytes)
-            with Sampler(fleet.worker) as sampler:
-                job_ids = _store(fleet, jobs=load.jobs, images=load.images)
-            served = fleet.simulator.stats()["served_bytes"]
-            complaints = fleet.complaints()
-            attempts = [fleet.attempt(job_id) for job_id in job_ids]
-    _check_size(load, attempts, served)
-    raw = [asdict(sample) for sample in sampler.samples]
-    return Outcome("memory", asdict(load), _figures(load, sampler.samples, attempts), raw, complaints)
+def run(loads: Sequence[Load]) -> Outcome:
+    """Store each load on a fresh fleet that has stored one small job before."""
+    figures: list[Figure] = []
+    raw: list[dict[str, Any]] = []
+    complaints = Counter[str]()
+    for load in loads:
+        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+            samples, attempts = _watch(load, Path(scratch), complaints)
+        figures += _figures(load, samples, attempts)
+        raw += [{"case": load.name} | asdict(sample) for sample in samples]
+    return Outcome("memory", {"loads": [asdict(load) for load in loads]}, figures, raw, complaints)
 
 
-def _store(fleet: Fleet, *, jobs: int, images: int) -> list[str]:
+def _watch(load: Load, scratch: Path, complaints: Counter[str]) -> tuple[list[Sample], list[dict[str, str]]]:
+    simulator = {"inference_min_s": 0.5, "inference_max_s": 0.5, "image_bytes": SMALL_IMAGE_BYTES}
+    with running_fleet(scratch, simulator=simulator, poll_min_s=load.poll_min_s) as fleet:
+        _store(fleet, jobs=1, images=1)
+        fleet.simulator.settings(image_bytes=load.image_bytes)
+        with Sampler(fleet.worker) as sampler:
+            job_ids = _store(fleet, jobs=load.jobs, images=load.images, **load.fields)
+        complaints.update(fleet.complaints())
+        attempts = [fleet.attempt(job_id) for job_id in job_ids]
+    _check_size(load, attempts)
+    return sampler.samples, attempts
+
+
+def _store(fleet: Fleet, *, jobs: int, images: int, **fields: Any) -> list[str]:
     with httpx.Client(base_url=fleet.api_url, headers=fleet.headers, timeout=30) as client:
-        answers = [client.post("/v1/jobs", json=fleet.body(n, max_images=images)) for n in range(jobs)]
+        answers = [client.post("/v1/jobs", json=fleet.body(n, max_images=images, **fields)) for n in range(jobs)]
     job_ids = [str(answer.raise_for_status().json()["id"]) for answer in answers]
     wait_for(
         lambda: fleet.receiver.arrived_at.keys() >= set(job_ids), FINISH_TIMEOUT_S, what="the webhooks", pause_s=0.05
@@ -114,10 +136,11 @@ def _store(fleet: Fleet, *, jobs: int, images: int) -> list[str]:
     return job_ids
 
 
-def _check_size(load: Load, attempts: list[dict[str, str]], served_bytes: int) -> None:
-    copied = sum(int(attempt["delivered"]) for attempt in attempts)
-    if copied != load.jobs * load.images or served_bytes < copied * load.image_bytes:
-        raise BenchError(f"{copied} outputs stored of {load.jobs * load.images}, {served_bytes} bytes served")
+def _check_size(load: Load, attempts: list[dict[str, str]]) -> None:
+    outputs = [orjson.loads(text) for one in attempts for name, text in one.items() if name.startswith("out:")]
+    small = [output for output in outputs if output["bytes"] < load.image_bytes]
+    if len(outputs) != load.jobs * load.images or small:
+        raise BenchError(f"{len(outputs)} outputs stored of {load.jobs * load.images}, {len(small)} of them too small")
 
 
 def _figures(load: Load, samples: list[Sample], attempts: list[dict[str, str]]) -> list[Figure]:

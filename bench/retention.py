@@ -54,8 +54,6 @@ class _Store:
     def used_bytes(self) -> int:
         """Count what is held beside the sends of the last minute, which stop counting soon."""
         self.client.delete(keys.sends(DEFAULT_LANE))
-        """Count what is held beside the sends of the last minute, which stop counting against the rate."""
-        self.client.delete(keys.sends(DEFAULT_LANE))
         wait_for(self._all_freed, FREED_S, what="Valkey to free what was deleted")
         return int(self.client.info("memory")["used_memory"])
 
@@ -68,9 +66,14 @@ def run(ends: Ends) -> Outcome:
     figures: list[Figure] = []
     for hooked in (False, True):
         for compacted in (False, True):
-            size = asyncio.run(_measure(ends, hooked=hooked, compacted=compacted))
+            size = measure(ends, hooked=hooked, compacted=compacted)
             figures += _say(size, hooked=hooked, compacted=compacted)
     return Outcome("retention", asdict(ends), figures)
+
+
+def measure(ends: Ends, *, hooked: bool, compacted: bool) -> float:
+    """Give the bytes that a completed job takes in Valkey."""
+    return asyncio.run(_measure(ends, hooked=hooked, compacted=compacted))
 
 
 def _say(size: float, *, hooked: bool, compacted: bool) -> list[Figure]:

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-import orjson
 import psutil
+import redis
 
 from bench.figures import BenchError, Figure, Outcome, figure
 from bench.fleet import Fleet, running_fleet
 from bench.memory import MB, Sampler
+from bench.posting import post_batch
 from bench.processes import used_cpu_s
 from bench.waiting import wait_for
 from darkroom.store import keys
@@ -24,6 +24,7 @@ from darkroom.store import keys
 FINISH_TIMEOUT_S = 900.0
 SAMPLE_EVERY_S = 1.0
 READ_AT_ONCE = 500
+FROM_OUTSIDE = ("evalsha", "eval", "lpush", "brpop", "publish")
 MOMENTS = ("received_at", "completed_at", "handed_over_at", "stored_at", "webhook_at")
 
 
@@ -63,7 +64,7 @@ class Run:
     stats: dict[str, Any]
     cpu_s: dict[str, float]
     samples: list[dict[str, float]]
-    commands: int
+    calls: int
     complaints: dict[str, int]
 
 
@@ -87,9 +88,9 @@ def _watch(load: Load, scratch: Path) -> Run:
         "WAVESPEED_MAX_CONCURRENCY": str(load.max_concurrency),
     }
     with running_fleet(scratch, simulator=simulator, poll_min_s=load.poll_min_s, settings=settings) as fleet:
-        before, commands = _cpu_s(fleet), _commands(fleet)
+        before, calls = _cpu_s(fleet), calls_of(fleet.redis)
         with Sampler(fleet.worker, every_s=SAMPLE_EVERY_S) as sampler:
-            _post(fleet, load.jobs)
+            post_batch(fleet, load.jobs)
             wait_for(lambda: _all_told(fleet, load.jobs), FINISH_TIMEOUT_S, what="the webhooks", pause_s=0.5)
         used = {name: cpu_s - before[name] for name, cpu_s in _cpu_s(fleet).items()}
         fleet.receiver.check(list(fleet.receiver.arrived_at))
@@ -99,7 +100,7 @@ def _watch(load: Load, scratch: Path) -> Run:
             fleet.simulator.stats(),
             used,
             samples,
-            _commands(fleet) - commands,
+            calls_of(fleet.redis) - calls,
             fleet.complaints(),
         )
 
@@ -122,14 +123,6 @@ def _by_second(seen: Run) -> list[dict[str, Any]]:
     return rows
 
 
-def _post(fleet: Fleet, jobs: int) -> None:
-    lines = b"\n".join(orjson.dumps(fleet.body(number)) for number in range(jobs))
-    headers = fleet.headers | {"Content-Type": "application/x-ndjson"}
-    answer = httpx.post(f"{fleet.api_url}/v1/batches", content=lines, headers=headers, timeout=60)
-    if answer.status_code != 202:
-        raise BenchError(f"POST answered {answer.status_code}: {answer.text[:300]}")
-
-
 def _all_told(fleet: Fleet, jobs: int) -> bool:
     fleet.worker.must_run()
     fleet.api.must_run()
@@ -141,8 +134,13 @@ def _cpu_s(fleet: Fleet) -> dict[str, float]:
     return {"worker": fleet.worker.cpu_s(), "api": fleet.api.cpu_s(), "Valkey": used_cpu_s(valkey)}
 
 
-def _commands(fleet: Fleet) -> int:
-    return int(fleet.redis.info("stats")["total_commands_processed"])
+def calls_of(client: "redis.Redis") -> int:
+    """Count scripts run, messages put and messages taken: everything that the service asks of Valkey over and over.
+
+    What scripts call themselves is counted neither here nor as a round trip. Calls that travel together count each.
+    """
+    stats = client.info("commandstats")
+    return sum(int(stats[f"cmdstat_{name}"]["calls"]) for name in FROM_OUTSIDE if f"cmdstat_{name}" in stats)
 
 
 def _jobs(fleet: Fleet, jobs: int) -> list[dict[str, float]]:
@@ -201,7 +199,7 @@ def _figures(load: Load, seen: Run) -> list[Figure]:
         one("… added a generation in flight", "kB", (max(resident) - resident[0]) * 1000 / in_flight),
         *(one(f"CPU of the {name} a thousand jobs", "s", used / thousands) for name, used in seen.cpu_s.items()),
         one("CPU of worker and api a thousand jobs", "s", (seen.cpu_s["worker"] + seen.cpu_s["api"]) / thousands),
-        one("commands of Valkey a job, all in all", "", seen.commands / load.jobs),
+        one("calls of Valkey a job, those of looks included", "", seen.calls / load.jobs),
         figure(load.name, "looks a job", "", *(job["looks"] for job in _steady(seen.jobs, start, end))),
         one("… mean", "", _mean([job["looks"] for job in _steady(seen.jobs, start, end)])),
         between("upstream completed → seen by a look", "completed_at", "handed_over_at"),

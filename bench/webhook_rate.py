@@ -1,4 +1,7 @@
-"""How many deliveries a second one worker process makes, and the CPU that each costs, with all of them due at once."""
+"""How many deliveries a second one worker process makes, and the CPU that each costs, with all of them due at once.
+
+Beside it a plain loop of httpx POSTs, which signs nothing, keeps nothing and repeats nothing.
+"""
 
 import tempfile
 import time
@@ -14,6 +17,7 @@ import redis
 from bench.deliveries import Ends, all_delivered, check_ids, check_received, deliveries_of, more_than_once, set_aside
 from bench.figures import BenchError, Figure, Outcome, figure
 from bench.fleet import environment
+from bench.parts.contest import Seen, Side, run_side
 from bench.processes import ServiceProcess, start_in, used_cpu_s
 from bench.receivers import Arrival, Behaviour, Receivers, running_receivers
 from bench.waiting import wait_for
@@ -25,6 +29,10 @@ FINISH_TIMEOUT_S = 120.0
 SETTLE_TIMEOUT_S = 30.0
 SAMPLE_EVERY_S = 0.02
 PROCESSES = ("worker", "Valkey", "receivers")
+LOOP = Side("httpx loop", "webhooks_loop")
+WARM_UP = 50
+LOOP_BODY = {"type": "job.completed", "timestamp": "2026-01-01T00:00:00Z", "data": {"prompt": "x" * 800}}
+"""About as many bytes as an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,7 @@ class Backlog:
 
     deliveries: int = 3_000
     receivers: int = 8
-    rounds: int = 3
+    rounds: int = 5
 
     @property
     def name(self) -> str:
@@ -69,14 +77,34 @@ class Round:
 
 def run(backlog: Backlog) -> Outcome:
     """Let a fresh worker go through a fresh backlog, several times."""
-    rounds, complaints = [], Counter[str]()
-    for _ in range(backlog.rounds):
+    rounds, loops, complaints = [], [], Counter[str]()
+    for number in range(1, backlog.rounds + 1):
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
             rounds.append(_run_round(backlog, Path(scratch), complaints))
+        loops.append(_loop(backlog, number))
     raw = [
         {"round": number, **asdict(arrival)} for number, one in enumerate(rounds, start=1) for arrival in one.arrivals
     ]
-    return Outcome("webhook_rate", asdict(backlog), _figures(backlog, rounds), raw, complaints)
+    figures = [*_figures(backlog, rounds), *_loop_figures(backlog, loops)]
+    return Outcome("webhook_rate", asdict(backlog), figures, [*raw, *(one.raw() for one in loops)], complaints)
+
+
+def _loop(backlog: Backlog, number: int) -> Seen:
+    """Let the loop post as many to receivers of the same kind."""
+    with running_receivers(*[Behaviour.GOOD] * backlog.receivers) as receivers:
+        task = {"urls": receivers.urls, "posts": backlog.deliveries, "warm_up": WARM_UP, "body": LOOP_BODY}
+        seen = run_side(LOOP, task, part="webhooks", case=backlog.name, number=number, environment={})
+        if (arrived := sum(receivers.counts())) != backlog.deliveries + WARM_UP:
+            raise BenchError(f"the loop posted {backlog.deliveries}, and {arrived - WARM_UP} arrived")
+    return seen
+
+
+def _loop_figures(backlog: Backlog, loops: list[Seen]) -> list[Figure]:
+    case = f"{LOOP.name}, as many to as many"
+    return [
+        figure(case, "deliveries a second", "a round each", *(round(one.done / one.seconds, 1) for one in loops)),
+        figure(case, "CPU a delivery", "ms", *(round(1000 * one.cpu_s / backlog.deliveries, 3) for one in loops)),
+    ]
 
 
 def _run_round(backlog: Backlog, scratch: Path, complaints: Counter[str]) -> Round:

@@ -7,16 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import httpx
-import orjson
 import psutil
 
 from bench.figures import BenchError
-from bench.fleet import Fleet, running_fleet
+from bench.fleet import running_fleet
 from bench.machine import ROOT
-from bench.processes import clean_environment
+from bench.posting import post_batch
+from bench.processes import clean_environment, used_cpu_s
 from bench.receiver import Receiver, running_receiver
 from bench.waiting import wait_for
 from deploy.embedded.processes import die_with_parent, kill, stop, tail
@@ -37,7 +36,7 @@ LIFTED = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A program of `programs/`. `at_once`: how many jobs its worker has under way at most."""
+    """A program of `programs/`. `at_once`: how many jobs its worker has under way at most, also in its command."""
 
     name: str
     command: tuple[str, ...]
@@ -45,17 +44,24 @@ class Peer:
     environment: tuple[tuple[str, str], ...] = ()
 
 
-def _celery(pool: str, concurrency: int) -> tuple[str, ...]:
-    return ("celery", "-A", "with_celery", "worker", "-P", pool, "-c", str(concurrency), "-l", "WARNING")
+def _celery(pool: str, concurrency: str = "{at_once}") -> tuple[str, ...]:
+    return ("celery", "-A", "with_celery", "worker", "-P", pool, "-c", concurrency, "-l", "WARNING")
 
 
 DARKROOM = "darkroom"
-SDK_THREADS = Peer("celery-sdk, threads", _celery("threads", 200), 200)
-SDK_PREFORK = Peer("celery-sdk, prefork", _celery("prefork", 8), 8)
-RETRY = Peer("celery-retry", _celery("threads", 20), 200)
+SDK_THREADS = Peer("celery-sdk, threads", _celery("threads"), 200)
+SDK_PREFORK = Peer("celery-sdk, prefork", _celery("prefork"), 8)
+RETRY = Peer("celery-retry", _celery("threads", "20"), 200)
 SAQ = Peer("saq", ("saq", "with_saq.settings"), 200)
-TASKIQ = Peer("taskiq", ("taskiq", "worker", "with_taskiq:broker", "--workers", "1", "--max-async-tasks", "200"), 200)
+TASKIQ = Peer(
+    "taskiq",
+    ("taskiq", "worker", "with_taskiq:broker", "--workers", "1", "--max-async-tasks", "{at_once}"),
+    200,
+)
 PEERS = (SDK_THREADS, SDK_PREFORK, RETRY, SAQ, TASKIQ)
+
+
+Number = TypeVar("Number", int, float)
 
 
 class Tree:
@@ -64,28 +70,45 @@ class Tree:
     def __init__(self, *pids: int) -> None:
         self._roots = [psutil.Process(pid) for pid in pids]
 
-    def _all(self) -> list[psutil.Process]:
-        return [one for root in self._roots for one in (root, *root.children(recursive=True))]
+    def _children(self) -> list[psutil.Process]:
+        return [one for root in self._roots for one in root.children(recursive=True)]
 
     def cpu_s(self) -> float:
         """CPU seconds that they have used so far, those of children that have ended included."""
-        used = 0.0
-        for one in self._all():
-            times = one.cpu_times()
-            used += times.user + times.system
-        return used + sum(root.cpu_times().children_user + root.cpu_times().children_system for root in self._roots)
+        used = sum(root.cpu_times().children_user + root.cpu_times().children_system for root in self._roots)
+        return used + sum(_of(self._roots, used_cpu_s)) + sum(_of(self._children(), used_cpu_s, may_end=True))
 
     def rss_bytes(self) -> int:
         """Resident memory of all of them now; what they share counts with each."""
-        return sum(int(one.memory_info().rss) for one in self._all())
+        return sum(_of(self._roots, _rss_bytes)) + sum(_of(self._children(), _rss_bytes, may_end=True))
+
+
+def _of(
+    processes: list[psutil.Process], ask: Callable[[psutil.Process], Number], *, may_end: bool = False
+) -> Iterator[Number]:
+    """Ask each; a child that has ended meanwhile counts with its parent then."""
+    for one in processes:
+        try:
+            yield ask(one)
+        except psutil.NoSuchProcess:
+            if not may_end:
+                raise
+
+
+def _rss_bytes(process: psutil.Process) -> int:
+    return int(process.memory_info().rss)
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A side that is up. `enqueue` takes the first number and how many; `restart` follows a `kill`."""
+    """A side that is up. `enqueue` takes the first number and how many; `restart` follows a `kill`.
+
+    `tree` is all that its jobs need, `worker` the process (or pool) that holds those in flight.
+    """
 
     name: str
     tree: Callable[[], Tree]
+    worker: Callable[[], Tree]
     enqueue: Callable[[int, int], None]
     kill: Callable[[], None]
     restart: Callable[[], None]
@@ -125,20 +148,13 @@ def _darkroom(scratch: Path, simulator: dict[str, Any]) -> Iterator[Running]:
         yield Running(
             DARKROOM,
             lambda: Tree(fleet.worker.popen.pid, fleet.api.popen.pid),
-            lambda first, count: _post(fleet, first, count),
+            lambda: Tree(fleet.worker.popen.pid),
+            lambda first, count: post_batch(fleet, count, first=first),
             fleet.worker.kill,
             fleet.worker.start,
             fleet.simulator,
             fleet.receiver,
         )
-
-
-def _post(fleet: Fleet, first: int, count: int) -> None:
-    lines = b"\n".join(orjson.dumps(fleet.body(number)) for number in range(first, first + count))
-    headers = fleet.headers | {"Content-Type": "application/x-ndjson"}
-    answer = httpx.post(f"{fleet.api_url}/v1/batches", content=lines, headers=headers, timeout=60)
-    if answer.status_code != 202:
-        raise BenchError(f"POST answered {answer.status_code}: {answer.text[:300]}")
 
 
 def _peer(peer: Peer) -> Callable[[Path, dict[str, Any]], AbstractContextManager[Running]]:
@@ -167,7 +183,9 @@ def _peer(peer: Peer) -> Callable[[Path, dict[str, Any]], AbstractContextManager
             worker = _Worker(peer, scratch, environment)
             stack.callback(worker.stop)
             time.sleep(SETTLE_S)
-            yield Running(peer.name, worker.tree, worker.enqueue, worker.kill, worker.start, upstream, receiver)
+            yield Running(
+                peer.name, worker.tree, worker.tree, worker.enqueue, worker.kill, worker.start, upstream, receiver
+            )
 
     return start
 
@@ -182,7 +200,7 @@ class _Worker:
 
     def start(self) -> None:
         """Start it, again after a kill."""
-        program, *arguments = self._peer.command
+        program, *arguments = (part.format(at_once=self._peer.at_once) for part in self._peer.command)
         with self._log.open("ab") as log:
             self._popen = subprocess.Popen(
                 [str(BIN / program), *arguments],

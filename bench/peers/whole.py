@@ -46,6 +46,7 @@ class Seen:
     cpu_s: float
     idle_rss_bytes: int
     peak_rss_bytes: int
+    worker_peak_rss_bytes: int
     most_in_flight: int
     looks: int
     lost: int
@@ -56,22 +57,25 @@ class Seen:
 def run(name: str, case: Case, *, rounds: int = ROUNDS) -> Outcome:
     """Run every side in turn, round after round."""
     sides: list[Peer | None] = [None, *PEERS]
-    seen = [_run(case, number, side) for number, side in product(range(1, rounds + 1), sides)]
+    seen = [run_side(case, number, side) for number, side in product(range(1, rounds + 1), sides)]
     for item in seen:
         if item.side == DARKROOM and (item.lost or item.paid_twice):
-            raise BenchError(f"Darkroom lost jobs or paid for them twice: {_raw(item)}")
+            raise BenchError(f"Darkroom lost jobs or paid for them twice: {raw_of(item)}")
     figures = _figures(case, seen)
     parameters = {"case": asdict(case), "rounds": rounds, "peers": [asdict(peer) for peer in PEERS]}
-    return Outcome(name, parameters, figures, [_raw(item) for item in seen], page=_page(case, figures))
+    return Outcome(name, parameters, figures, [raw_of(item) for item in seen], page=_page(case, figures))
 
 
-def _run(case: Case, number: int, side: Peer | None) -> Seen:
+def run_side(case: Case, number: int, side: Peer | None) -> Seen:
     simulator = {"inference_min_s": case.inference_min_s, "inference_max_s": case.inference_max_s}
     with running(side, simulator=simulator) as up:
         jobs = case.jobs.get(up.name, case.jobs[""])
         tree = up.tree()
         idle, used = tree.rss_bytes(), tree.cpu_s()
-        with Sampler(tree, every_s=SAMPLE_EVERY_S) as sampler:
+        with (
+            Sampler(tree, every_s=SAMPLE_EVERY_S) as sampler,
+            Sampler(up.worker(), every_s=SAMPLE_EVERY_S) as of_worker,
+        ):
             up.enqueue(WARM_UP_JOBS, jobs)
             lost = await_webhooks(up, jobs)
         ledger = up.ledger()
@@ -82,6 +86,7 @@ def _run(case: Case, number: int, side: Peer | None) -> Seen:
             cpu_s=up.tree().cpu_s() - used,
             idle_rss_bytes=idle,
             peak_rss_bytes=max(sample.rss_bytes for sample in sampler.samples),
+            worker_peak_rss_bytes=max(sample.rss_bytes for sample in of_worker.samples),
             most_in_flight=up.simulator.stats()["max_in_flight"],
             looks=sum(entry["looks"] for entry in ledger),
             lost=lost,
@@ -139,7 +144,7 @@ def _figures(case: Case, seen: list[Seen]) -> list[Figure]:
     return figures
 
 
-def _raw(item: Seen) -> dict[str, Any]:
+def raw_of(item: Seen) -> dict[str, Any]:
     return {name: value for name, value in asdict(item).items() if name != "delays_ms"}
 
 
