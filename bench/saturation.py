@@ -181,8 +181,9 @@ def _figures(load: Load, seen: Run) -> list[Figure]:
     def share(moment: str) -> float:
         return 100 * sum(start <= job[moment] < end for job in seen.jobs) / load.steady_s / load.rate
 
+    steady = _steady(seen.jobs, start, end)
+
     def between(what: str, first: str, last: str) -> Figure:
-        steady = _steady(seen.jobs, start, end)
         return figure(load.name, what, "ms", *(round((job[last] - job[first]) * 1000, 1) for job in steady))
 
     resident = [sample["rss_bytes"] / MB for sample in seen.samples]
@@ -200,10 +201,10 @@ def _figures(load: Load, seen: Run) -> list[Figure]:
         *(one(f"CPU of the {name} a thousand jobs", "s", used / thousands) for name, used in seen.cpu_s.items()),
         one("CPU of worker and api a thousand jobs", "s", (seen.cpu_s["worker"] + seen.cpu_s["api"]) / thousands),
         one("calls of Valkey a job, those of looks included", "", seen.calls / load.jobs),
-        figure(load.name, "looks a job", "", *(job["looks"] for job in _steady(seen.jobs, start, end))),
-        one("… mean", "", _mean([job["looks"] for job in _steady(seen.jobs, start, end)])),
+        figure(load.name, "looks a job", "", *(job["looks"] for job in steady)),
+        one("… mean", "", _mean([job["looks"] for job in steady])),
         between("upstream completed → seen by a look", "completed_at", "handed_over_at"),
-        one("… mean", "ms", 1000 * _mean([job["handed_over_at"] - job["completed_at"] for job in seen.jobs])),
+        one("… mean", "ms", 1000 * _mean([job["handed_over_at"] - job["completed_at"] for job in steady])),
         between("seen → images and job.json in the bucket", "handed_over_at", "stored_at"),
         between("seen → webhook received", "handed_over_at", "webhook_at"),
         between("upstream completed → webhook received", "completed_at", "webhook_at"),

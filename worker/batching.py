@@ -11,10 +11,11 @@ log = get_logger(__name__)
 
 
 class Batcher(Generic[Item]):
-    """Calls `handle` with up to `most` items at a time, one call after another, `pause_s` apart at least.
+    """Calls `handle` with up to `most` items at a time, one call after another.
 
-    A failed call drops its items, and past `keep` waiting ones new ones are dropped: each of them has an entry in the
-    due set that brings it back.
+    After a call for fewer it pauses for `pause_s`, so that the next one has more to take; a full one is followed at
+    once, since what waits behind it would only wait. A failed call drops its items, and past `keep` waiting ones new
+    ones are dropped: each of them has an entry in the due set that brings it back.
     """
 
     def __init__(
@@ -32,13 +33,20 @@ class Batcher(Generic[Item]):
         self._keep = keep
         self._pause_s = pause_s
         self._items: list[Item] = []
+        self._dropped = 0
         self._filled = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def room(self) -> int:
+        """How many items it takes before it drops one."""
+        return self._keep - len(self._items)
+
     def add(self, item: Item) -> None:
         """Take an item; never waits."""
-        if len(self._items) >= self._keep:
+        if not self.room:
+            self._dropped += 1
             return
         self._items.append(item)
         self._idle.clear()
@@ -61,5 +69,8 @@ class Batcher(Generic[Item]):
                 if not self._items:
                     self._filled.clear()
                     self._idle.set()
-            if self._pause_s:
+            if self._dropped:
+                log.warning("batch.dropped", batch=self.name, items=self._dropped)
+                self._dropped = 0
+            if self._pause_s and len(batch) < self._most:
                 await asyncio.sleep(self._pause_s)

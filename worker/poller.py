@@ -25,7 +25,9 @@ from worker.stages.server_change import check_server
 MESSAGE_WAIT_MS = 60_000
 """How long work handed to a Celery queue may wait there before it is sent again whatever goes on."""
 
-SWEEP_MOST = 500
+SWEEP_MOST, SWEEP_LEAST = 500, 50
+"""Entries leased by a sweep: no more than the publisher has room for, but some, since looks need none of it."""
+
 SHORTEST_S, LONGEST_S = 0.02, 0.1
 DISPATCH_EVERY_MS = 1_000
 
@@ -101,8 +103,9 @@ class Poller:
                 continue
 
     async def _sweep(self) -> float:
+        most = max(min(SWEEP_MOST, self._ctx.publisher.room), SWEEP_LEAST)
         due = await self._ctx.timers.lease_due(
-            most=SWEEP_MOST,
+            most=most,
             look_ms=LOOK_LEASE_MS,
             message_ms=MESSAGE_WAIT_MS,
             check_ms=MESSAGE_CHECK_MS,
@@ -114,8 +117,8 @@ class Poller:
             log.error("due.unreadable", entry=unreadable)
         self._start(due)
         await self._move_all(due)
-        if due.due == SWEEP_MOST:
-            return 0.0
+        if due.due == most:
+            return 0.0 if most == SWEEP_MOST else SHORTEST_S
         if due.next_ms is None:
             return LONGEST_S
         return min(max((due.next_ms - due.now_ms) / 1000, SHORTEST_S), LONGEST_S)

@@ -24,7 +24,7 @@ DISPATCH_PAUSE_S = 0.1
 """Between two calls of one process for the line to be looked at: each hand-over makes one, 31 a second at 83 jobs."""
 
 PAUSE_S = 0.05
-"""Between two messages of a kind: under load each names several jobs, since a message costs as much as a job's look."""
+"""After a message that is not full: under load each names several jobs, since one costs as much as a job's look."""
 
 KEEP = 1_000
 """Most calls of one kind that wait; while the broker is away they would pile up and flood it afterwards."""
@@ -48,6 +48,11 @@ class Publisher:
         )
         self._manifest = Batcher[str]("manifest", self._publish_manifest, most=messages.CHUNK, keep=KEEP)
         self._batchers = (self._dispatch, self._store, self._notify, self._manifest)
+
+    @property
+    def room(self) -> int:
+        """How many calls for stored outputs or deliveries, all of one kind, it takes before it drops one."""
+        return min(self._store.room, self._notify.room)
 
     def dispatch(self) -> None:
         """Call for the line to be looked at; calls made while one is being published become one."""

@@ -65,7 +65,8 @@ async def _stream(services: Services, job_id: str, seen: int) -> AsyncIterator[b
 
 
 def _over(record: JobRecord, seen: int) -> bool:
-    return JobStatus(record.status).terminal and seen >= int(record.job.get("event_seq", 0))
+    """Whether the terminal event has been sent; a compacted job's history knows no other."""
+    return JobStatus(record.status).terminal and seen >= status_changes(record.job)[-1].sequence
 
 
 def _event(job_id: str, change: StatusChange) -> bytes:

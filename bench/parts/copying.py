@@ -81,14 +81,15 @@ def _copy(
     load: Load,
     number: int,
 ) -> Seen:
-    pairs = [(urls[n % len(urls)], f"{side.module}-{SIDES.index(side)}/{n:04d}.png") for n in range(copies)]
+    folder = f"{side.module}-{SIDES.index(side)}"
+    pairs = [(urls[n % len(urls)], f"{folder}/{n:04d}.png") for n in range(copies)]
     task: dict[str, Any] = {
         "upstream_url": upstream.url,
         "endpoint_url": s3.endpoint_url,
         "region": s3.region,
         "bucket": s3.bucket,
         "at_once": load.at_once,
-        "warm_up": pairs[: load.at_once],
+        "warm_up": [(url, f"{folder}/first-{n:04d}.png") for n, url in enumerate(urls[: load.at_once])],
         "copies": pairs,
     }
     if side.module == "copying_commands":

@@ -90,7 +90,7 @@ def run_side(case: Case, number: int, side: Peer | None) -> Seen:
             most_in_flight=up.simulator.stats()["max_in_flight"],
             looks=sum(entry["looks"] for entry in ledger),
             lost=lost,
-            paid_twice=len(ledger) - jobs,
+            paid_twice=len(ledger) - len({entry["prompt"] for entry in ledger}),
             delays_ms=_delays(up, ledger),
         )  # fmt: skip
 
@@ -123,7 +123,7 @@ def _figures(case: Case, seen: list[Seen]) -> list[Figure]:
 
         figures += [
             of("jobs", "", *(item.jobs for item in mine)),
-            of("jobs a second", "", *(item.jobs / item.seconds for item in mine)),
+            of("jobs a second", "", *((item.jobs - item.lost) / item.seconds for item in mine)),
             of("CPU a thousand jobs", "s", *(1000 * item.cpu_s / item.jobs for item in mine)),
             of("RSS at its peak", "MB", *(item.peak_rss_bytes / MB for item in mine)),
             of("most in flight", "", *(item.most_in_flight for item in mine)),

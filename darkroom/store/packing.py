@@ -17,33 +17,9 @@ JOB_FIELDS = frozenset(
     | {"finished_ms", "cancel_requested_ms", "webhook_status", "late"}
 )
 ATTEMPT_FIELDS = frozenset(
-    {
-        "state",
-        "prediction_id",
-        "sends",
-        "spent_images",
-        "sent_ms",
-        "submitted_ms",
-        "inference_ms",
-        "polls",
-        "storing_ms",
-    }
-    | {"stored_ms", "ended_ms", "error"}
+    {"state", "prediction_id", "sends", "spent_images", "sent_ms", "submitted_ms", "inference_ms", "polls"}
+    | {"storing_ms", "stored_ms", "ended_ms", "error"}
 )
-
-MOMENTS = frozenset(
-    {
-        "queued_ms",
-        "finished_ms",
-        "cancel_requested_ms",
-        "sent_ms",
-        "submitted_ms",
-        "storing_ms",
-        "stored_ms",
-        "ended_ms",
-    }
-)
-"""Unix times, which are packed as what they are after the job's own, in its id."""
 
 MOMENTS = frozenset(
     {"queued_ms", "finished_ms", "cancel_requested_ms", "sent_ms", "submitted_ms", "storing_ms", "stored_ms"}

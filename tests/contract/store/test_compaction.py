@@ -26,7 +26,9 @@ async def completed(store: Store, **request: object) -> str:
 
 async def deliver(store: Store, job_id: str, status: str = "delivered") -> str:
     delivery_id = str(store.client.hget(keys.job(job_id), "deliveries"))
-    claimed = await store.deliveries.claim(delivery_id, "0", lease_ms=1_000)
+    record = await store.deliveries.read(delivery_id)
+    assert record is not None
+    claimed = await store.deliveries.claim(delivery_id, record["lease"], lease_ms=1_000)
     assert claimed is not None
     assert await store.deliveries.settle(claimed, status, next_in_ms=None, attempts=[]) is not None
     return delivery_id
@@ -156,6 +158,18 @@ async def test_the_sweep_of_finished_jobs_finds_what_is_old_enough(store: Store)
     assert {old, young} == set(store.cell().at(keys.index("a", "completed")))
 
 
+@pytest.mark.parametrize("status", ["pending", "exhausted"])
+async def test_the_sweep_names_none_whose_webhook_was_not_delivered(store: Store, status: str) -> None:
+    job_id = await completed(store, webhook=HOOK)
+    if status != "pending":
+        await deliver(store, job_id, status)
+    store.client.hincrby(keys.job(job_id), "finished_ms", -DAY_MS)
+    assert (await store.sweep("t:a:completed:", compact_ms=DAY_MS)).old == []
+    await store.deliveries.redeliver(str(store.client.hget(keys.job(job_id), "deliveries")))
+    await deliver(store, job_id)
+    assert (await store.sweep("t:a:completed:", compact_ms=DAY_MS)).old == [job_id]
+
+
 async def test_it_leaves_the_index_when_its_time_is_over(store: Store) -> None:
     job_id = await completed(store)
     await compact(store.jobs, [job_id])
@@ -166,8 +180,25 @@ async def test_it_leaves_the_index_when_its_time_is_over(store: Store) -> None:
 
 async def test_a_changed_job_is_not_replaced_by_what_it_was(store: Store) -> None:
     job_id = await completed(store)
-    assert await store.jobs.scripts.call("compact", job_id, "4", "what it was") == 0
+    assert await store.jobs.scripts.call("compact", job_id, "4", "", "what it was") == 0
     assert keys.job(job_id) in store.cell().values
+
+
+async def test_a_webhook_delivered_meanwhile_is_not_forgotten(store: Store) -> None:
+    job_id = await completed(store, webhook=HOOK)
+    read = await store.read(job_id)
+    await deliver(store, job_id)
+    assert await store.jobs.scripts.call("compact", job_id, read.job["event_seq"], "pending", "what it was") == 0
+    assert job_view(await store.read(job_id))["webhook_status"] == "delivered"
+
+
+async def test_one_that_can_not_be_packed_holds_up_no_other(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    broken, whole = await completed(store), await completed(store)
+    store.client.hset(keys.attempt(broken, 1), "sent_ms", "yesterday")
+    assert await compact(store.jobs, [broken, whole]) == 1
+    assert keys.job(broken) in store.cell().values
+    assert keys.compacted(whole) in store.cell().values
+    assert f"job_id={broken}" in capsys.readouterr().out
 
 
 async def test_a_batch_that_goes_on_again_keeps_what_is_compacted(store: Store) -> None:

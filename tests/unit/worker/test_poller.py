@@ -17,9 +17,11 @@ class Timers:
     def __init__(self) -> None:
         self.asked: asyncio.Queue[None] = asyncio.Queue()
         self.may_answer = asyncio.Event()
+        self.most = 0
 
-    async def lease_due(self, **_: Any) -> Due:
+    async def lease_due(self, *, most: int, **_: Any) -> Due:
         """Wait, and find nothing due."""
+        self.most = most
         self.asked.put_nowait(None)
         await self.may_answer.wait()
         return Due(2_000, None, 0)
@@ -43,6 +45,7 @@ async def poller(timers: Timers) -> Poller:
         batches=None,
         clock=SimpleNamespace(set=lambda _: None),
         timers=timers,
+        publisher=SimpleNamespace(room=1_000),
     )
     return Poller(context)
 
@@ -66,3 +69,13 @@ async def test_a_sweep_that_never_ends_is_told_and_one_that_goes_on_is_well(
     now_s += module.STUCK_S + 1
     await poller.stop()
     assert not poller.stuck, "it has left"
+
+
+async def test_no_more_is_leased_than_the_publisher_has_room_for_but_looks_always_get_some(
+    poller: Poller, timers: Timers
+) -> None:
+    timers.may_answer.set()
+    for room, most in ((10_000, module.SWEEP_MOST), (200, 200), (0, module.SWEEP_LEAST)):
+        poller._ctx.publisher.room = room  # type: ignore[misc]
+        await poller._sweep()
+        assert timers.most == most
