@@ -11,7 +11,8 @@ from bench.figures import BenchError
 from bench.goal_rows import GOALS
 from bench.goals import write_goals
 from bench.machine import ROOT, surroundings
-from bench.menu import NAMES
+from bench.menu import BESIDE_OTHERS, NAMES
+from bench.peers.sides import BIN
 from bench.results import save, write_table
 
 
@@ -35,6 +36,8 @@ def main(
         raise typer.BadParameter(f"{', '.join(unknown)}; there are {', '.join(NAMES)}")
     if quick and out == ROOT / "bench" / "results":
         raise typer.BadParameter("--quick needs an --out of its own: its figures mean nothing")
+    if not quick and BESIDE_OTHERS & set(wanted) and not BIN.exists():
+        raise typer.BadParameter(f"{', '.join(sorted(BESIDE_OTHERS & set(wanted)))}: run `make peers` before")
     drawn = secrets.randbelow(2**31) if seed is None else seed
     counting = menu.quick() if quick else menu.full(_latency_cases(jobs, rate, inference), depth)
     measurements = counting | menu.killed(drawn, quick=quick)

@@ -37,6 +37,8 @@ NAMES = (
     "webhook_isolation", "webhook_rate", "webhook_kills", "webhook_delay", "guard", "retention",
     "polling", "copying", "ingress", "peers", "peers_long", "curve",
 )  # fmt: skip
+BESIDE_OTHERS = frozenset({"webhook_rate", "polling", "copying", "ingress", "peers", "peers_long", "curve"})
+"""Those that count only with what `make peers` installs."""
 
 
 def full(cases: list[latency.Case], depths: list[int] | None) -> dict[str, Measurement]:
@@ -126,8 +128,12 @@ def quick() -> dict[str, Measurement]:
         ),
         "detection": lambda: latency.run([_brief_latency()], name="detection"),
         "webhook_delay": lambda: latency.run([_brief_latency()], name="webhook_delay"),
-        "polling": lambda: polling.run(polling.Load(at_once=(4,), predictions=8, seconds=0.3, warm_up_s=0.1, rounds=1)),
-        "copying": lambda: copying.run(copying.Load(copies=((20_000, 4), (600_000, 4)), at_once=2, rounds=1)),
+        "polling": lambda: polling.run(
+            polling.Load(at_once=(4,), predictions=100, seconds=0.3, warm_up_s=0.1, rounds=1)
+        ),
+        "copying": lambda: copying.run(
+            copying.Load(((20_000, 4), (600_000, 4)), at_once=2, rounds=1, sides=copying.IN_PYTHON)
+        ),
         "ingress": lambda: ingress.run(ingress.Load(at_once=4, seconds=0.3, warm_up_s=0.1, rounds=1)),
         "curve": lambda: curve.run(curve.Loads((3,), (3,), (2,), inference_min_s=0.1, inference_max_s=0.2)),
         "peers": lambda: whole.run("peers", whole.Case(0.1, 0.2, {"": 3}), rounds=1),

@@ -33,6 +33,8 @@ DAY_S = 86_400
 ROOM_BYTES = 8 * 1024**3 * 0.8
 """What 8 GB hold before nothing more is accepted."""
 
+COMPACTED_AFTER = (("a day", 1.0), ("an hour", 1 / 24))
+SIZE = "a completed job in Valkey"
 TEXT = "a the of in and red blue wide close hero panel street light morning brand bottle rain fox looks at"
 
 
@@ -65,9 +67,11 @@ def run(ends: Ends) -> Outcome:
     """Let jobs end on a store of their own, with and without a webhook, whole and compacted."""
     figures: list[Figure] = []
     for hooked in (False, True):
-        for compacted in (False, True):
-            size = measure(ends, hooked=hooked, compacted=compacted)
-            figures += _say(size, hooked=hooked, compacted=compacted)
+        told = "a webhook delivered" if hooked else "no webhook"
+        whole, compacted = (measure(ends, hooked=hooked, compacted=compacted) for compacted in (False, True))
+        figures.append(figure(f"as it ended, {told}", SIZE, "bytes", round(whole)))
+        figures.append(figure(f"compacted, {told}", SIZE, "bytes", round(compacted)))
+        figures += _room(told, whole, compacted)
     return Outcome("retention", asdict(ends), figures)
 
 
@@ -76,13 +80,27 @@ def measure(ends: Ends, *, hooked: bool, compacted: bool) -> float:
     return asyncio.run(_measure(ends, hooked=hooked, compacted=compacted))
 
 
-def _say(size: float, *, hooked: bool, compacted: bool) -> list[Figure]:
-    case = f"{'compacted' if compacted else 'as it ended'}, {'a webhook delivered' if hooked else 'no webhook'}"
-    figures = [figure(case, "a completed job in Valkey", "bytes", round(size))]
+def _room(told: str, whole: float, compacted: float) -> list[Figure]:
+    figures = []
     for name, (images, _) in TIER_LIMITS.items():
         a_day = images * 60 * 24
-        figures.append(figure(case, f"days in 8 GB, {name} without a pause", "", round(ROOM_BYTES / size / a_day, 1)))
+        for after, days in COMPACTED_AFTER:
+            figures.append(
+                figure(
+                    f"8 GB, {told}",
+                    f"days, {name} without a pause, compacted after {after}",
+                    "",
+                    round(_days(whole, compacted, a_day, days), 1),
+                )
+            )
     return figures
+
+
+def _days(whole: float, compacted: float, a_day: int, after_days: float) -> float:
+    """Give the days after which the room is full, those of the last `after_days` being kept whole (sizes in bytes)."""
+    if whole * a_day * after_days >= ROOM_BYTES:
+        return ROOM_BYTES / whole / a_day
+    return after_days + (ROOM_BYTES - whole * a_day * after_days) / compacted / a_day
 
 
 async def _measure(ends: Ends, *, hooked: bool, compacted: bool) -> float:

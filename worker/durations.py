@@ -1,10 +1,13 @@
-"""How long generations take lately, learned from what upstream itself says of those that completed."""
+"""How long generations take lately, learned from what upstream itself says of those that completed.
+
+A worker that starts begins with what the store has kept of what others saw.
+"""
 
 from collections import deque
 from dataclasses import dataclass
 
 KEPT = 200
-ENOUGH = 20
+ENOUGH = 10
 """Fewer completed generations tell too little."""
 
 SOONEST, LATEST = 0.05, 0.95

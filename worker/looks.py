@@ -6,10 +6,13 @@ together, under each attempt's fence.
 
 import asyncio
 from dataclasses import dataclass
+from typing import cast
 
 from darkroom.background import run_for_good
 from darkroom.checkpoints import Checkpoint, reach
+from darkroom.store import keys
 from darkroom.store.attempts import Ticket
+from darkroom.store.connection import UNAVAILABLE
 from darkroom.telemetry.logs import get_logger
 from darkroom.timers import DueAttempt, Look
 from worker.batching import Batcher
@@ -56,6 +59,7 @@ class Looks:
 
     async def run(self) -> None:
         """Apply what looks decide, until cancelled."""
+        await self._remember()
         await run_for_good("looked", self._looked.run)
 
     async def stop(self) -> None:
@@ -79,6 +83,16 @@ class Looks:
         task = asyncio.create_task(self._look(entry))
         self._looking[ticket] = task
         task.add_done_callback(lambda _: self._looking.pop(ticket, None))
+
+    async def _remember(self) -> None:
+        """Learn how long generations took before this process was; not knowing makes more looks, and no other harm."""
+        try:
+            newest_first = cast(list[str], await self._ctx.redis.lrange(keys.DURATIONS, 0, -1))
+        except UNAVAILABLE as error:
+            log.warning("durations.unknown", error=str(error))
+        else:
+            for duration_ms in reversed(newest_first):
+                self._durations.note(int(duration_ms))
 
     def _watch_callback(self, entry: DueAttempt) -> None:
         """Say when upstream's callbacks stop coming, which makes looks frequent again, and when they are back."""

@@ -15,7 +15,7 @@ from botocore.config import Config
 
 from bench.figures import BenchError, Outcome
 from bench.memory import MB
-from bench.parts.contest import DARKROOM, Seen, Side, compare, must_be_installed, run_side
+from bench.parts.contest import DARKROOM, Seen, Side, compare, run_side
 from bench.peers.sides import BIN
 from bench.waiting import wait_for
 from darkroom.upstream.outcomes import MODEL
@@ -36,6 +36,7 @@ SIDES = (
     Side(S5CMD, "copying_commands"),
     Side(RCLONE, "copying_commands"),
 )
+IN_PYTHON = SIDES[:2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,11 @@ class Load:
     copies: tuple[tuple[int, int], ...] = ((100_000, 200), (16 * MB, 64))
     at_once: int = 32
     rounds: int = 5
+    sides: tuple[Side, ...] = SIDES
 
 
 def run(load: Load) -> Outcome:
     """Let each side copy the same outputs in turn, round after round; what lies in the bucket then is counted."""
-    must_be_installed()
     seen: list[Seen] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch, ExitStack() as stack:
         s3 = stack.enter_context(embedded_s3(Path(scratch)))
@@ -63,7 +64,7 @@ def run(load: Load) -> Outcome:
             size = _length(urls)
             mine = [
                 _copy(side, urls, copies, size, s3=s3, upstream=upstream, load=load, number=number)
-                for number, side in product(range(1, load.rounds + 1), SIDES)
+                for number, side in product(range(1, load.rounds + 1), load.sides)
             ]
             figures += compare(mine, "copied", "MB", amount=size / MB)
             seen += mine

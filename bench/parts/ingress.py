@@ -17,8 +17,8 @@ from bench.figures import BenchError, Figure, Outcome, figure, percentile
 from bench.fleet import API_KEY, answers, environment
 from bench.machine import ROOT
 from bench.memory import MB
-from bench.parts.contest import DARKROOM, PROGRAMS, must_be_installed
-from bench.peers.sides import BIN, Tree
+from bench.parts.contest import DARKROOM, PROGRAMS, Side
+from bench.peers.sides import Tree
 from bench.processes import clean_environment, start_in
 from bench.waiting import wait_for
 from darkroom.store import keys
@@ -27,7 +27,7 @@ from deploy.embedded.s3 import embedded_s3
 from deploy.embedded.valkey import embedded_valkey
 from simulator.testing import simulator_process
 
-PEER = "FastAPI + .delay()"
+PEER = Side("FastAPI + .delay()", "ingress_delay")
 START_S = 60.0
 GRACE_S = 5.0
 BODY = {"prompt": "x" * 200, "max_images": 1}
@@ -74,10 +74,9 @@ class Seen:
 
 def run(load: Load) -> Outcome:
     """Post to each side in turn, round after round, each on a Valkey of its own that syncs every write."""
-    must_be_installed()
     seen = []
     for number in range(1, load.rounds + 1):
-        for side, start in ((DARKROOM, _darkroom), (PEER, _peer)):
+        for side, start in ((DARKROOM, _darkroom), (PEER.name, _peer)):
             with tempfile.TemporaryDirectory(prefix="bench-") as scratch, start(Path(scratch)) as server:
                 seen.append(_load(load, number, side, server))
     raw = [{name: value for name, value in asdict(item).items() if name != "delays_ms"} for item in seen]
@@ -151,9 +150,9 @@ def _peer(scratch: Path) -> Iterator[Server]:
     with ExitStack() as stack:
         valkey = stack.enter_context(embedded_valkey(scratch / "valkey"))
         port = free_port()
-        program = f"{PROGRAMS}.ingress_delay:api"
+        program = f"{PROGRAMS}.{PEER.module}:api"
         process = subprocess.Popen(
-            [str(BIN / "uvicorn"), program, "--port", str(port), "--no-access-log", "--log-level", "warning"],
+            [PEER.python, "-m", "uvicorn", program, "--port", str(port), "--no-access-log", "--log-level", "warning"],
             cwd=ROOT,
             env=clean_environment() | {"PYTHONPATH": str(ROOT), "PEER_BROKER_URL": valkey.url},
             stdin=subprocess.DEVNULL,
@@ -162,13 +161,13 @@ def _peer(scratch: Path) -> Iterator[Server]:
         )
         stack.callback(stop, process, grace_s=GRACE_S)
         url = f"http://127.0.0.1:{port}"
-        wait_for(lambda: _listens(process, url), START_S, what=PEER)
+        wait_for(lambda: _listens(process, url), START_S, what=PEER.name)
         yield Server(url, Tree(process.pid), {}, valkey.url)
 
 
 def _listens(process: "subprocess.Popen[bytes]", url: str) -> bool:
     if process.poll() is not None:
-        raise BenchError(f"{PEER} ended with {process.returncode}")
+        raise BenchError(f"{PEER.name} ended with {process.returncode}")
     try:
         return httpx.get(f"{url}/openapi.json", timeout=5).status_code == 200
     except httpx.TransportError:

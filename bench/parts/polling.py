@@ -10,7 +10,11 @@ from bench.parts.contest import DARKROOM, Seen, Side, compare, run_side
 from darkroom.upstream.outcomes import MODEL
 from simulator.testing import SimulatorProcess, simulator_process
 
-SIDES = (Side(DARKROOM, "polling_darkroom"), Side("httpx", "polling_httpx"))
+SIDES = (
+    Side(DARKROOM, "polling_darkroom"),
+    Side(f"{DARKROOM}, pages of the list call", "polling_list"),
+    Side("httpx", "polling_httpx"),
+)
 KEY = "ws_bench"
 NEVER_S = 86_400.0
 LIMIT = 100_000_000
@@ -20,7 +24,7 @@ LIMIT = 100_000_000
 class Load:
     """How many look at once, for how long, how often."""
 
-    at_once: tuple[int, ...] = (16, 500)
+    at_once: tuple[int, ...] = (500,)
     predictions: int = 1_000
     seconds: float = 8.0
     warm_up_s: float = 2.0

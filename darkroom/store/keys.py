@@ -36,6 +36,9 @@ TENANTS = ROOT + "tenants"
 """Set of tenants that ever posted a job. Permanent."""
 TOTALS = ROOT + "totals"
 """Hash of counters for the metrics. Permanent."""
+DURATIONS = ROOT + "durations"
+"""List: how long the latest generations took (ms), newest first, so that a worker that starts knows. Permanent."""
+
 CAPS = ROOT + "caps"
 """Hash: most images that may be charged: a day to a tenant, or to `*` (every other), in all to `:batch`.
 
@@ -60,7 +63,7 @@ CALLBACK_KEY = ROOT + "callback_key"
 
 PERMANENT = frozenset(
     {DUE, TURNS, LEFT, DEPTH, CLOCK, SEQ, IDS, LANES, TENANTS, TOTALS, WORKERS, PROGRESS, CAPS, HELD, HELD_BATCHES}
-    | {HOSTS, CALLBACK_KEY}
+    | {HOSTS, CALLBACK_KEY, DURATIONS}
 )
 """Keys without a life-time of their own, beside those of live jobs, the line, indexes, lanes and pending deliveries."""
 

@@ -13,7 +13,7 @@ LIVE = ("admitted", "submitting", "unconfirmed", "generating", "storing")
 HOLDS_SLOT = ("admitted", "submitting", "unconfirmed", "generating")
 TERMINAL = ("completed", "failed", "canceled", "expired")
 
-_READERS = {"hash": "hgetall", "string": "get", "set": "smembers"}
+_READERS = {"hash": ("hgetall",), "string": ("get",), "set": ("smembers",), "list": ("lrange", 0, -1)}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ class Cell:
             if kind == "zset":
                 pipe.zrange(name, 0, -1, withscores=True)
             else:
-                getattr(pipe, _READERS[kind])(name)
+                reader, *arguments = _READERS[kind]
+                getattr(pipe, reader)(name, *arguments)
         values = {
             name: dict(value) if types[name] == "zset" else value
             for name, value in zip(names, pipe.execute(), strict=True)

@@ -10,6 +10,7 @@ from darkroom.store.jobs import ConflictError
 from darkroom.store.records import JobRecord
 from darkroom.store.view import job_view
 from tests.support.stores import FAILED, HOOK, UNSETTLED, Store
+from worker.durations import KEPT
 
 
 async def test_completed_job_shows_outputs_and_its_time_runs(store: Store) -> None:
@@ -41,6 +42,16 @@ async def test_slot_is_free_and_images_count_as_unstored_from_the_hand_over(stor
     assert store.client.hget(keys.DEPTH, "*|unstored") == "4"
     await store.complete(ticket)
     assert store.client.hget(keys.DEPTH, "*|unstored") is None
+
+
+async def test_the_latest_durations_are_kept_and_no_more(store: Store) -> None:
+    store.client.rpush(keys.DURATIONS, *range(1, KEPT + 1))
+    await store.hand_over(await store.generating())
+    unsaid = await store.attempts.hand_over(
+        await store.generating(), sources='[{"index":0}]', inference_ms=None, polls=1, wait_ms=1
+    )
+    assert unsaid is not None
+    assert store.cell().values[keys.DURATIONS] == ["5000", *map(str, range(1, KEPT))]
 
 
 async def test_transient_failure_is_replaced_in_the_old_place(store: Store) -> None:

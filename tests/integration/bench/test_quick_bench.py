@@ -52,7 +52,9 @@ def test_memory_is_sampled_while_every_output_is_copied(results: Path) -> None:
     result = _read(results, "memory")
     figures = {item["what"]: item["values"][0] for item in result["figures"]}
     assert figures["copied"] == 3
-    assert len(result["raw"]) > 2
+    for case in {item["case"] for item in result["figures"]}:
+        assert len([row for row in result["raw"] if row["case"] == case]) > 2
+    assert len({row["case"] for row in result["raw"]}) == 2, "fetched, and answered as base64"
     assert figures["RSS of the worker at its peak"] >= figures["RSS of the worker before"] > 0
 
 

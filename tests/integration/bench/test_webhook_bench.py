@@ -59,10 +59,14 @@ def test_isolation_times_good_receivers_alone_beside_others_and_beside_bad_ones(
 
 
 def test_rate_counts_what_one_worker_delivers_and_what_that_costs(tmp_path: Path) -> None:
-    figures = {item["what"]: item["values"] for item in _figures(tmp_path, "webhook_rate")}
-    assert figures["deliveries a second"][0] > 0
-    assert figures["CPU of the worker a delivery"][0] > 0
-    assert len(orjson.loads((tmp_path / "webhook_rate.json").read_bytes())["raw"]) == 100
+    figures = {
+        (item["case"].partition(",")[0], item["what"]): item["values"] for item in _figures(tmp_path, "webhook_rate")
+    }
+    assert figures["100 deliveries due at once to 2 receivers", "CPU of the worker a delivery"][0] > 0
+    assert figures["httpx loop", "CPU a delivery"][0] > 0
+    raw = orjson.loads((tmp_path / "webhook_rate.json").read_bytes())["raw"]
+    assert len([row for row in raw if "event_id" in row]) == 100
+    assert [row["done"] for row in raw if row.get("side") == "httpx loop"] == [100]
 
 
 def test_kills_of_workers_and_valkey_lose_no_event(tmp_path: Path) -> None:

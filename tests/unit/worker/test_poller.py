@@ -27,6 +27,11 @@ class Timers:
         return Due(2_000, None, 0)
 
 
+async def nothing(*_: Any) -> list[str]:
+    """Answer as a store that has kept no durations."""
+    return []
+
+
 @pytest.fixture
 async def timers() -> Timers:
     return Timers()
@@ -46,6 +51,7 @@ async def poller(timers: Timers) -> Poller:
         clock=SimpleNamespace(set=lambda _: None),
         timers=timers,
         publisher=SimpleNamespace(room=1_000),
+        redis=SimpleNamespace(lrange=nothing),
     )
     return Poller(context)
 
