@@ -108,8 +108,9 @@ def _command(name: str, url: str, key: str, size: int, s3: EmbeddedS3, put_url: 
     """Write one copy as somebody would in a script."""
     get = f"curl -sSf {shlex.quote(url)}"
     if name == CURL:
-        # A PUT needs a length, which curl does not know of its standard input.
-        return f"{get} | curl -sSf -T - -H 'Content-Length: {size}' -H 'Expect:' {shlex.quote(put_url)}"
+        # S3 wants a length, which curl does not know of its standard input: left alone it would send chunks.
+        headers = f"-H 'Content-Length: {size}' -H 'Transfer-Encoding:' -H 'Expect:'"
+        return f"{get} | curl -sSf -T - {headers} {shlex.quote(put_url)}"
     if name == S5CMD:
         return f"{get} | {BIN / 's5cmd'} --endpoint-url {s3.endpoint_url} pipe s3://{s3.bucket}/{key}"
     return f"{rclone_binary()} copyurl --config '' {shlex.quote(url)} :s3:{s3.bucket}/{key}"
