@@ -87,11 +87,11 @@ class Looks:
     async def _remember(self) -> None:
         """Learn how long generations took before this process was; not knowing makes more looks, and no other harm."""
         try:
-            newest_first = cast(list[str], await self._ctx.redis.lrange(keys.DURATIONS, 0, -1))
+            known_ms = cast(list[str], await self._ctx.redis.lrange(keys.DURATIONS, 0, -1))
         except UNAVAILABLE as error:
             log.warning("durations.unknown", error=str(error))
         else:
-            for duration_ms in reversed(newest_first):
+            for duration_ms in known_ms:
                 self._durations.note(int(duration_ms))
 
     def _watch_callback(self, entry: DueAttempt) -> None:

@@ -37,7 +37,7 @@ TENANTS = ROOT + "tenants"
 TOTALS = ROOT + "totals"
 """Hash of counters for the metrics. Permanent."""
 DURATIONS = ROOT + "durations"
-"""List: how long the latest generations took (ms), newest first, so that a worker that starts knows. Permanent."""
+"""List: how long the latest generations took (ms), oldest first, so that a worker that starts knows. Permanent."""
 
 CAPS = ROOT + "caps"
 """Hash: most images that may be charged: a day to a tenant, or to `*` (every other), in all to `:batch`.

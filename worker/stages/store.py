@@ -30,8 +30,11 @@ from worker.stages.copying import FIRST_DELAY_S, LONGEST_DELAY_S, Trouble, copy_
 from worker.stages.lane import count_bucket_failure
 from worker.stages.look import RETENTION_MS, sources_of
 
-WAITING_MOST = 256
-"""Tickets waiting for their turn in one process; beyond it they are left to the due set."""
+WAITING_MOST = 4_096
+"""Tickets waiting for their turn in one process, a few kB each; beyond it they are left to the due set.
+
+Handing one back costs as much as a look, every two seconds: a burst should fit.
+"""
 
 HANDED_BACK_MS = 2_000
 log = get_logger(__name__)
@@ -85,7 +88,9 @@ async def store(ctx: Context, ticket: Ticket) -> None:
     if len(ctx.waiting_stores) > WAITING_MOST:
         await ctx.attempts.bring_back(ticket, delay_ms=HANDED_BACK_MS)
         return
-    async with _turn(ctx, ticket):
+    async with _turn(ctx, ticket) as wanted:
+        if not wanted:
+            return  # this worker is leaving
         claim = await ctx.attempts.claim_store(ticket, lease_ms=LEASE_MS)
         if claim is None:
             return
@@ -97,14 +102,16 @@ async def store(ctx: Context, ticket: Ticket) -> None:
 
 
 @asynccontextmanager
-async def _turn(ctx: Context, ticket: Ticket) -> AsyncIterator[None]:
+async def _turn(ctx: Context, ticket: Ticket) -> AsyncIterator[bool]:
+    """Wait for a place; False: whoever waited is not to begin any more."""
     ctx.waiting_stores.add(ticket)
     try:
         await ctx.stores.acquire()
+        wanted = ticket in ctx.waiting_stores
     finally:
         ctx.waiting_stores.discard(ticket)
     try:
-        yield
+        yield wanted
     finally:
         ctx.stores.release()
 

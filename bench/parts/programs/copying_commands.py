@@ -11,7 +11,7 @@ def main() -> None:
     given = task()
 
     def run(command: str) -> None:
-        subprocess.run(["/bin/bash", "-o", "pipefail", "-c", command], check=True)
+        subprocess.run(["/bin/bash", "-o", "pipefail", "-c", command], check=True, stdout=subprocess.DEVNULL)
 
     with ThreadPoolExecutor(given["at_once"]) as pool, Taking() as taking:
         list(pool.map(run, given["commands"]))

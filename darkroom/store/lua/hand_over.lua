@@ -21,8 +21,8 @@ call('HSET', k_attempt(id, n), 'state', 'storing', 'sources', ARGV[4], 'inferenc
   'storing_ms', int(NOW), 'message_ms', int(NOW))
 call('HDEL', k_attempt(id, n), 'ask')
 if ARGV[5] ~= '' then
-  call('LPUSH', K_DURATIONS, ARGV[5])
-  call('LTRIM', K_DURATIONS, 0, 199) -- as many as a worker learns from
+  call('RPUSH', K_DURATIONS, ARGV[5])
+  call('LTRIM', K_DURATIONS, -200, -1) -- as many as a worker learns from
 end
 due_in(due_of(id, n), tonumber(ARGV[7]))
 if is_current(job, n) then set_status(job, 'storing') end

@@ -45,13 +45,13 @@ async def test_slot_is_free_and_images_count_as_unstored_from_the_hand_over(stor
 
 
 async def test_the_latest_durations_are_kept_and_no_more(store: Store) -> None:
-    store.client.rpush(keys.DURATIONS, *range(1, KEPT + 1))
+    store.client.rpush(keys.DURATIONS, *range(KEPT))
     await store.hand_over(await store.generating())
     unsaid = await store.attempts.hand_over(
         await store.generating(), sources='[{"index":0}]', inference_ms=None, polls=1, wait_ms=1
     )
     assert unsaid is not None
-    assert store.cell().values[keys.DURATIONS] == ["5000", *map(str, range(1, KEPT))]
+    assert store.cell().values[keys.DURATIONS] == [*map(str, range(1, KEPT)), "5000"]
 
 
 async def test_transient_failure_is_replaced_in_the_old_place(store: Store) -> None:

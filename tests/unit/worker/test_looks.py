@@ -92,7 +92,7 @@ async def test_callbacks_that_stop_and_come_back_are_said_once(
 
 
 async def test_a_worker_that_starts_knows_how_long_generations_took_before_it(looks: Looks) -> None:
-    await looks._ctx.redis.lpush(keys.DURATIONS, *[30_000] * KEPT, *[5_000] * ENOUGH, *[8_000] * (KEPT - ENOUGH))
+    await looks._ctx.redis.rpush(keys.DURATIONS, *[30_000] * KEPT, *[5_000] * ENOUGH, *[8_000] * (KEPT - ENOUGH))
     await run_until(looks, lambda: looks._durations.usual() is not None)
     assert looks._durations.usual() == Usual(5_000, 8_000)
 
