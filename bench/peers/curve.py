@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 
-from bench.figures import BenchError, Figure, Outcome, figure
+from bench.figures import BenchError, Figure, Outcome, figure, percentile
 from bench.memory import MB
 from bench.peers.sides import DARKROOM, RETRY, SAQ, SDK_PREFORK, SDK_THREADS, TASKIQ, Peer
 from bench.peers.whole import Case, Seen, raw_of, run_side
@@ -55,6 +55,8 @@ def _figures(seen: list[tuple[int, Seen]]) -> list[Figure]:
             figure(case, "… of the worker", "MB", *(round(one.worker_peak_rss_bytes / MB, 1) for one in mine)),
             figure(case, "RSS before", "MB", *(round(one.idle_rss_bytes / MB, 1) for one in mine)),
             figure(case, "CPU a thousand jobs", "s", *(round(1000 * one.cpu_s / one.jobs, 2) for one in mine)),
+            figure(case, "completed → webhook, median", "ms", *(percentile(sorted(one.delays_ms), 50) for one in mine)),
+            figure(case, "completed → webhook, p99", "ms", *(percentile(sorted(one.delays_ms), 99) for one in mine)),
             figure(case, "most in flight", "", *(one.most_in_flight for one in mine)),
             figure(case, "lost", "", *(one.lost for one in mine)),
         ]
