@@ -44,6 +44,7 @@ def run(sizes: Sizes) -> Outcome:
         figures += [
             figure(label, "CPU of worker and api a thousand jobs", "s", *(round(one.cpu_s(), 3) for one in mine)),
             figure(label, "CPU of Valkey a thousand jobs", "s", *(round(one.valkey_cpu_s(), 3) for one in mine)),
+            figure(label, "calls of Valkey a job", "", *(round(one.calls_a_job(), 2) for one in mine)),
             figure(label, "jobs a second", "", *(round(one.rate, 1) for one in mine)),
         ]
         seen += mine

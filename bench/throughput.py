@@ -14,6 +14,7 @@ from bench.fleet import Fleet, running_fleet
 from bench.peers.sides import LIFTED, Tree
 from bench.posting import post_batch
 from bench.processes import used_cpu_s
+from bench.saturation import calls_of
 
 QUIET_S = 120.0
 SAMPLE_EVERY_S = 0.5
@@ -58,6 +59,11 @@ class Seen:
     samples: list[Sample]
     rate: float
     most_in_flight: int
+    calls: int
+
+    def calls_a_job(self) -> float:
+        """Give the calls of Valkey, those of looks and of Celery included."""
+        return self.calls / self.case.jobs
 
     def cpu_s(self) -> float:
         """CPU seconds of workers and api a thousand jobs, over the whole run."""
@@ -105,14 +111,16 @@ def run_case(case: Case, number: int) -> Seen:
             Path(scratch), simulator=simulator, poll_min_s=case.poll_min_s, workers=case.workers, settings=settings
         ) as fleet,
     ):
+        calls = calls_of(fleet.redis)
         samples = _watch(fleet, case)
+        calls = calls_of(fleet.redis) - calls
         fleet.receiver.check(list(fleet.receiver.arrived_at))
         if (made := fleet.simulator.ledger()["totals"]["predictions"]) != case.jobs:
             raise BenchError(f"{case.jobs} jobs made {made} predictions")
         arrived = sorted(fleet.receiver.arrived_at.values())
         first, last = (int(share * (case.jobs - 1)) for share in MIDDLE)
         rate = (last - first) / (arrived[last] - arrived[first])
-        return Seen(case, number, samples, rate, fleet.simulator.stats()["max_in_flight"])
+        return Seen(case, number, samples, rate, fleet.simulator.stats()["max_in_flight"], calls)
 
 
 def _watch(fleet: Fleet, case: Case) -> list[Sample]:
