@@ -129,6 +129,12 @@ def _figures(case: Case, rows: list[dict[str, Any]], cpu: dict[str, float]) -> l
         figure(case.name, "… mean", "", round(_mean([row["looks"] for row in rows]), 2)),
         figure(
             case.name,
+            "… mean, of the second half",
+            "",
+            round(_mean([row["looks"] for row in rows[len(rows) // 2 :]]), 2),
+        ),
+        figure(
+            case.name,
             "completed → seen by a look, mean",
             "ms",
             round(1000 * _mean([row["handed_over_at"] - row["completed_at"] for row in rows]), 1),
