@@ -18,11 +18,12 @@ local function begun(stage, of_ms)
 end
 
 -- Whether to send a message again that nobody has begun. It waits its turn as long as what was called for before it is
--- still being begun; queues keep their order, so if something later has begun, or nothing begins, it is taken for lost.
+-- still being begun; queues keep their order, so if something later has begun, or nothing has for a while (a busy stage
+-- begins many meanwhile), it is taken for lost: what the only worker had received is gone with it.
 local function is_message_lost(stage, sent_ms, wait_ms, check_ms)
   if NOW - sent_ms >= wait_ms then return true end
   local last = fields(K_PROGRESS, stage .. '_began_ms', stage .. '_began_of_ms')
-  local busy = last[stage .. '_began_ms'] and NOW - tonumber(last[stage .. '_began_ms']) < check_ms
+  local busy = last[stage .. '_began_ms'] and NOW - tonumber(last[stage .. '_began_ms']) < check_ms / 4
   return not (busy and tonumber(last[stage .. '_began_of_ms']) <= sent_ms)
 end
 
