@@ -25,6 +25,8 @@ DARKROOM = "darkroom"
 
 def main(curve: Path, picture: Path) -> None:
     """Draw both panels from the result's figures."""
+    if not curve.exists():
+        sys.exit(f"{curve} is missing: run `python -m bench curve` before")
     result = json.loads(curve.read_text())
     figure, axes = pyplot.subplots(1, len(PANELS), figsize=SIZE_INCHES, layout="constrained")
     for axis, (what, label, title) in zip(axes, PANELS, strict=True):

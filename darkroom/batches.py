@@ -1,12 +1,12 @@
 """The batch as its owner sees it: many jobs posted at once, counted together and read in the order they came in."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from darkroom.jobs import Cost, Job, Webhook, WebhookStatus
+from darkroom.moments import Moment
 
 
 class BatchStatus(StrEnum):
@@ -83,10 +83,10 @@ class Batch(BaseModel):
     skipped: BatchSkipped | None = None
     estimated_seconds_left: int | None = None
     manifest: BatchManifest | None = None
-    created_at: datetime
-    accepted_at: datetime | None = None
-    cancel_requested_at: datetime | None = None
-    finished_at: datetime | None = None
+    created_at: Moment
+    accepted_at: Moment | None = None
+    cancel_requested_at: Moment | None = None
+    finished_at: Moment | None = None
     links: dict[str, str] = Field(default_factory=dict)
 
 

@@ -1,10 +1,11 @@
 """The job: what a customer asks for, what it has become, and the legal moves between its statuses."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from darkroom.moments import Moment
 
 UNIT_PRICE_USD = 0.04
 """Price of one requested image (WaveSpeed's model page); charged at submit."""
@@ -134,7 +135,10 @@ class JobRequest(Strict):
     )
     priority: Priority = Field("normal", description="Order among your own waiting jobs")
     expires_in: int | None = Field(
-        None, ge=1, le=5_184_000, description="Seconds the job may wait in the line; null: for ever"
+        None,
+        ge=1,
+        le=5_184_000,
+        description="Seconds the job may wait in the line, times in which every lane is paused apart; null: for ever",
     )
     custom_id: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = Field(
         None, description="Your own name for it; unique within a batch", examples=["panel-17"]
@@ -179,7 +183,7 @@ class Output(BaseModel):
     bucket: str
     key: str
     url: str | None = None
-    url_expires_at: datetime | None = None
+    url_expires_at: Moment | None = None
     content_type: str
     bytes: int
     sha256: str
@@ -229,8 +233,8 @@ class JobAttempt(BaseModel):
     prediction_id: str | None = None
     submits: int
     spent: float
-    submitted_at: datetime | None = None
-    finished_at: datetime | None = None
+    submitted_at: Moment | None = None
+    finished_at: Moment | None = None
     error: AttemptError | None = None
 
 
@@ -260,7 +264,7 @@ class Job(BaseModel):
     attempt: int = 1
     submits: int = 0
     prediction_id: str | None = None
-    cancel_requested_at: datetime | None = None
+    cancel_requested_at: Moment | None = None
     outputs: list[Output] = Field(default_factory=list)
     late_outputs: list[LateOutput] = Field(default_factory=list)
     attempts: list[JobAttempt] = Field(default_factory=list, description="The last 20, oldest first")
@@ -270,7 +274,7 @@ class Job(BaseModel):
     cost: Cost
     error: JobError | None = None
     timings: Timings = Field(default_factory=Timings)
-    created_at: datetime
-    submitted_at: datetime | None = None
-    finished_at: datetime | None = None
+    created_at: Moment
+    submitted_at: Moment | None = None
+    finished_at: Moment | None = None
     links: dict[str, str] = Field(default_factory=dict)

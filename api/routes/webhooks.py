@@ -162,7 +162,9 @@ async def get_hosts(request: Request) -> Response:
     return JSONAnswer({"data": rows})
 
 
-_NO_DEFAULT = Problem("not_found", "there is no default webhook; PUT one here")
+_NO_DEFAULT = Problem(
+    "not_found", "there is no default webhook: set one by PUT, or with `darkroom webhooks default set URL`"
+)
 
 
 async def _tenant(request: Request) -> str:

@@ -10,6 +10,7 @@ from darkroom.cli.batch_lines import Prepared
 from darkroom.cli.batch_state import Memory, Sent
 from darkroom.cli.http import refused
 from darkroom.cli.show import plural, usd
+from darkroom.cli.summary import passed_over
 
 if TYPE_CHECKING:
     from darkroom.batches import Batch
@@ -84,6 +85,9 @@ async def _posted(client: "AsyncClient", upload: Upload, sent: Sent, *, before: 
         raise
     memory.keep(sent.url, key, batch_state.accepted(sent, batch.id))
     _note(f"{upload.name} is {batch.id}: {plural(batch.total, 'job')}, {usd(batch.cost.estimated)} estimated")
+    if batch.skipped:
+        for line in passed_over(batch.skipped.model_dump(mode="json")):
+            _note(line)
     return batch
 
 

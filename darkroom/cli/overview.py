@@ -51,7 +51,7 @@ def usage(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show jobs, images and money by UTC day; days without any are left out."""
+    """Show jobs, images and money by UTC day; the table leaves out days without any."""
     found = callers_api(url, key).call("GET", "usage", query={"from": first, "to": last, "tenant": tenant})
     if as_json:
         typer.echo(json.dumps(found))

@@ -75,6 +75,8 @@ def job_line(job: Mapping[str, Any]) -> str:
     if job["outputs"]:
         return f"{job['id']} {job['status']}: {plural(len(job['outputs']), 'image')}, {usd(cost['spent'])} spent"
     money = f"{usd(cost['spent'])} spent" if cost["spent"] else f"{usd(cost['estimated'])} estimated"
+    if job["finished_at"] and not cost["spent"]:
+        money = "nothing spent"
     return f"{job['id']} {job['status']}: {plural(cost['images_requested'], 'image')} asked for, {money}"
 
 

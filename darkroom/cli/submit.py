@@ -38,7 +38,8 @@ Metadata = Annotated[
 ]
 ThePriority = Annotated[Priority | None, typer.Option(help="Order among your own waiting jobs.")]
 ExpiresIn = Annotated[
-    str | None, typer.Option(metavar="SPAN", help="How long it may wait in the line: seconds, or 30m, 24h, 7d.")
+    str | None,
+    typer.Option(metavar="SPAN", help="How long it may wait in a line that moves: seconds, or 30m, 24h, 7d."),
 ]
 
 

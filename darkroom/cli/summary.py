@@ -44,8 +44,7 @@ class Ending:
         said = [f"{batch_id} {self.batch['status']}: {plural(self.batch['total'], 'job')}: {counted(ends)}"]
         said += [f"  {code}: {count:,}" for code, count in self.codes.items()]
         if self.batch["skipped"]:
-            said.append(f"{plural(self.batch['skipped']['lines'], 'bad line')} passed over")
-            said += [f"  {_problem(problem)}" for problem in self.batch["skipped"]["errors"][:MOST_NAMED]]
+            said += passed_over(self.batch["skipped"])
         said.append(f"{usd(cost['spent'])} spent, {plural(cost['images_delivered'], 'image')}")
         said += self._fetched()
         if ends["completed"] < self.batch["total"]:
@@ -61,6 +60,12 @@ class Ending:
             return [here]
         named = [f"  {job_id}: {plain(why)}" for job_id, why in list(failed.items())[:MOST_NAMED]]
         return [here, f"the images of {plural(len(failed), 'job')} could not be fetched; run the same again:", *named]
+
+
+def passed_over(skipped: dict[str, Any]) -> list[str]:
+    """Say which lines of a batch were not taken, the first few by name."""
+    named = [f"  {_problem(problem)}" for problem in skipped["errors"][:MOST_NAMED]]
+    return [f"{plural(skipped['lines'], 'bad line')} passed over", *named]
 
 
 def _problem(problem: dict[str, Any]) -> str:

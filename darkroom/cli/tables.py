@@ -7,6 +7,8 @@ import typer
 from darkroom.cli.show import plain
 
 PIPED_WIDTH = 200
+LAST_LEAST = 20
+"""To so little the last column is cut on a narrow terminal; all others stay whole, so that ids can be copied."""
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, nothing: str = "") -> None:
@@ -18,10 +20,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, nothin
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, box=None)
-    for row in rows:
-        table.add_row(*(Text(plain(cell)) for cell in row))  # no markup: it is others' text
     console = Console()
     if not console.is_terminal:
         console.width = PIPED_WIDTH
+    table = Table(box=None)
+    cells = [[Text(plain(cell)) for cell in row] for row in rows]  # no markup: it is others' text
+    needed = [max([len(title), *(row[at].cell_len for row in cells)]) for at, title in enumerate(columns)]
+    whole = sum(needed[:-1]) + 2 * len(columns)
+    console.width = max(console.width, whole + min(needed[-1], LAST_LEAST))
+    for title in columns:
+        table.add_column(title, no_wrap=True)
+    for row in cells:
+        row[-1].truncate(console.width - whole, overflow="ellipsis")
+        table.add_row(*row)
     console.print(table)

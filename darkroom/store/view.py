@@ -8,6 +8,7 @@ import orjson
 
 from darkroom.ids import id_time_ms
 from darkroom.jobs import TERMINAL_STATUSES, UNIT_PRICE_USD, usd
+from darkroom.moments import moment_text
 from darkroom.store.records import JobRecord
 
 UrlFor = Callable[[str], tuple[str, datetime | None]]
@@ -38,8 +39,7 @@ def iso(time_ms: int | str | None) -> str | None:
     """Write Unix milliseconds as UTC ISO 8601; None stays None."""
     if not time_ms:
         return None
-    moment = datetime.fromtimestamp(int(time_ms) / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment_text(datetime.fromtimestamp(int(time_ms) / 1000, UTC))
 
 
 def job_view(record: JobRecord, *, url_for: UrlFor | None = None, base_url: str = "") -> dict[str, Any]:

@@ -123,6 +123,7 @@ def test_bad_lines_refuse_the_batch_and_a_mended_file_is_sent(shell: Shell, prom
     skipped = shell("batch", "jobs.jsonl", "--download", "shots", "--on-invalid", "skip")
     assert skipped.returncode == 0, skipped.stderr
     assert "2 bad lines passed over" in skipped.stdout
+    assert "2 bad lines passed over" in skipped.stderr, "said when it is posted as well"
     assert ledger(prompt)["predictions"] == 1
 
 

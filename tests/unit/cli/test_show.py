@@ -53,9 +53,11 @@ def test_amounts() -> None:
 
 
 def test_a_job_in_a_line() -> None:
-    job: dict[str, Any] = {"id": "job_1", "status": "queued", "outputs": [], "error": None}
+    job: dict[str, Any] = {"id": "job_1", "status": "queued", "outputs": [], "error": None, "finished_at": None}
     job["cost"] = COST | {"estimated": 0.16, "spent": 0.0, "images_requested": 4}
     assert job_line(job) == "job_1 queued: 4 images asked for, 0.16 USD estimated"
+    expired = job | {"status": "expired", "finished_at": "2026-11-30T16:00:00.000Z"}
+    assert job_line(expired) == "job_1 expired: 4 images asked for, nothing spent"
     done = job | {"status": "completed", "outputs": [{}], "cost": job["cost"] | {"spent": 0.16}}
     assert job_line(done) == "job_1 completed: 1 image, 0.16 USD spent"
     failed = job | {"status": "failed", "error": {"code": "upstream_failed", "message": "it\nfailed"}}
@@ -140,6 +142,19 @@ def test_what_can_not_be_read_is_said_in_one_line(read: Any, says: str, capsys: 
     assert ended.value.exit_code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"darkroom: {says}")
+
+
+def test_ids_stay_whole_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    job_id, prompt = "job_01M8PM0R7EXAMPLE0000000000", "a fox " * 40
+    print_table(["job", "status", "prompt"], [[job_id, "completed", prompt]])
+    line = capsys.readouterr().out.splitlines()[1]
+    assert f"{job_id}  completed  a fox" in line
+    assert line.rstrip().endswith("…")
+    assert len(line) < 80
 
 
 HOSTILE = "a fox [/x] [red]here\x1b[2J\x9b2J\r\nfaked"
