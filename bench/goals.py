@@ -24,16 +24,14 @@ class Results:
         }
 
     def all(self, result: str, what: str, case: str = "", stat: str = "median") -> dict[str, float]:
-        """Give a statistic of every figure whose name begins so and whose case holds the text, by case.
+        """Give a statistic of each figure of that name, else of those whose name begins so, whose case holds the text.
 
         Raises:
             NotMeasuredError: there is none.
         """
-        found = {
-            item["case"]: float(item["summary"][stat])
-            for item in self._found.get(result, [])
-            if item["what"].startswith(what) and case in item["case"]
-        }
+        mine = [item for item in self._found.get(result, []) if case in item["case"]]
+        named = [item for item in mine if item["what"] == what] or [i for i in mine if i["what"].startswith(what)]
+        found = {item["case"]: float(item["summary"][stat]) for item in named}
         if not found:
             raise NotMeasuredError(f"{result}: {what}")
         return found
@@ -115,4 +113,4 @@ def show(value: float) -> str:
 
 def listed(values: dict[str, float], unit: str = "") -> str:
     """Write what each peer does."""
-    return ", ".join(f"{name} {show(value)}{unit}" for name, value in values.items())
+    return ", ".join(f"{name.replace('|', 'to')} {show(value)}{unit}" for name, value in values.items())
