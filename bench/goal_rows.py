@@ -25,11 +25,22 @@ def _in_flight(results: Results) -> list[Line]:
             reached >= 4_900 and rss <= 150,
         )
     ]
+    added = _added(results)
+    ours = added.pop(f"{DARKROOM}, 5,000")
+    largest = {case.rpartition(", ")[0]: value for case, value in added.items() if not case.startswith(DARKROOM)}
+    what = "fewer bytes added a generation than the best peer at its largest load"
+    lines.append(times(min(largest.values()) / ours, 20, what, f"{ours:.1f} kB, {listed(largest, ' kB')}"))
     for result, case in (("peers", "5–10 s"), ("peers_long", "30–60 s")):
         ours, others = results.one(result, ADDED, DARKROOM), results.peers(result, ADDED)
         best = f"fewer bytes a generation than the best peer, {case}"
         lines.append(times(min(others.values()) / ours, 20, best, listed(others, " kB")))
     return lines
+
+
+def _added(results: Results) -> dict[str, float]:
+    """Give the kB that a generation in flight adds to a side's memory, by side and load, the loads rising."""
+    peaks, before, flying = (results.all("curve", what) for what in ("RSS at its peak", "RSS before", "most in flight"))
+    return {case.removesuffix(" at once"): (peaks[case] - before[case]) * 1000 / flying[case] for case in peaks}
 
 
 def _cpu(results: Results) -> list[Line]:

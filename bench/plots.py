@@ -34,6 +34,9 @@ def main(curve: Path, picture: Path) -> None:
             style: dict[str, Any] = {"linewidth": 2.6, "zorder": 3} if side == DARKROOM else {"linewidth": 1.4}
             axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=side, **style)
         axis.set(xscale="log", yscale="log", xlabel="generations in flight at once", ylabel=label, title=title)
+        axis.xaxis.set_major_formatter("{x:,g}")
+        for formatter in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+            formatter("{x:,g}")
         axis.grid(visible=True, which="major", alpha=0.3)
     axes[0].legend(frameon=False, fontsize=9)
     figure.savefig(picture, metadata={"Date": None})
