@@ -30,10 +30,11 @@ from worker.stages.copying import FIRST_DELAY_S, LONGEST_DELAY_S, Trouble, copy_
 from worker.stages.lane import count_bucket_failure
 from worker.stages.look import RETENTION_MS, sources_of
 
-WAITING_MOST = 4_096
-"""Tickets waiting for their turn in one process, a few kB each; beyond it they are left to the due set.
+WAITING_MOST = 10_000
+"""Tickets waiting for their turn in one process, a few kB each at most; beyond it they are left to the due set.
 
-Handing one back costs as much as a look, every two seconds: a burst should fit.
+Handing one back costs as much as a look, every two seconds. An account of the largest tier that ends everything at once
+fits, with as many images as may be unstored before.
 """
 
 HANDED_BACK_MS = 2_000
