@@ -8,6 +8,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import cast
 
+from redis.exceptions import RedisError
+
 from darkroom.background import run_for_good
 from darkroom.checkpoints import Checkpoint, reach
 from darkroom.store import keys
@@ -59,8 +61,11 @@ class Looks:
 
     async def run(self) -> None:
         """Apply what looks decide, until cancelled."""
+        await run_for_good("looked", self._run)
+
+    async def _run(self) -> None:
         await self._remember()
-        await run_for_good("looked", self._looked.run)
+        await self._looked.run()
 
     async def stop(self) -> None:
         """Begin none any more; those under way get as long as their lease to end, and what they found is applied."""
@@ -88,11 +93,10 @@ class Looks:
         """Learn how long generations took before this process was; not knowing makes more looks, and no other harm."""
         try:
             known_ms = cast(list[str], await self._ctx.redis.lrange(keys.DURATIONS, 0, -1))
-        except UNAVAILABLE as error:
-            log.warning("durations.unknown", error=str(error))
-        else:
             for duration_ms in known_ms:
                 self._durations.note(int(duration_ms))
+        except (*UNAVAILABLE, RedisError, ValueError) as error:
+            log.warning("durations.unknown", error=str(error))
 
     def _watch_callback(self, entry: DueAttempt) -> None:
         """Say when upstream's callbacks stop coming, which makes looks frequent again, and when they are back."""

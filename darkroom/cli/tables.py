@@ -1,4 +1,4 @@
-"""How the commands print tables: for people on a terminal, and unwrapped into a pipe."""
+"""How the commands print tables: for people on a terminal, and unwrapped and whole into a pipe."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, nothin
     cells = [[Text(plain(cell)) for cell in row] for row in rows]  # no markup: it is others' text
     needed = [max([len(title), *(row[at].cell_len for row in cells)]) for at, title in enumerate(columns)]
     whole = sum(needed[:-1]) + 2 * len(columns)
-    console.width = max(console.width, whole + min(needed[-1], LAST_LEAST))
+    least = min(needed[-1], LAST_LEAST) if console.is_terminal else needed[-1]
+    console.width = max(console.width, whole + least)
     for title in columns:
         table.add_column(title, no_wrap=True)
     for row in cells:

@@ -7,10 +7,6 @@ from worker.stages.lane import pause_for_storage
 
 ADMIT_AT_ONCE = 64
 ADMITTED_LEASE_MS = 10_000
-
-UNSTORED_ENOUGH = 512
-"""So many outputs waiting for their turn in this process are its work for seconds: more jobs would only wait longer."""
-
 log = get_logger(__name__)
 
 
@@ -20,16 +16,13 @@ async def dispatch(ctx: Context) -> None:
     The wake flag is cleared first, so that a job that arrives meanwhile raises it again. Admitted jobs that no worker
     sends within the lease go back to their places; those that can't even be called for do so at once.
 
-    While the store is nearly full nothing is admitted: what is under way needs the room. Nor is while this process is
-    behind with storing, so that it is the line that grows and not what is paid for and told of late; the poller calls
-    for another look at the line every second.
+    While the store is nearly full nothing is admitted: what is under way needs the room.
     """
     await ctx.line.clear_wake()
     while not ctx.room.full:
-        behind = len(ctx.waiting_stores) >= UNSTORED_ENOUGH
         admission = await ctx.line.admit(
             ctx.lane,
-            most=0 if behind else ADMIT_AT_ONCE,  # the line is looked at in any case: this stage goes on
+            most=ADMIT_AT_ONCE,
             lease_ms=ADMITTED_LEASE_MS,
             max_unstored=ctx.settings.upstream.max_unstored_images,
         )
@@ -42,5 +35,5 @@ async def dispatch(ctx: Context) -> None:
                 return
         if admission.reason == "storage":
             await pause_for_storage(ctx, "too many paid images wait for the bucket")
-        if behind or admission.reason != "more":
+        if admission.reason != "more":
             return

@@ -244,11 +244,3 @@ async def test_wake_is_raised_once_until_it_is_cleared(store: Store) -> None:
     assert not await store.line.raise_wake()
     await store.line.clear_wake()
     assert await store.line.raise_wake()
-
-
-async def test_looking_at_the_line_admits_nothing_and_shows_that_somebody_does(store: Store) -> None:
-    await store.post()
-    store.client.hset(keys.PROGRESS, "dispatch_called_ms", 1)
-    assert (await store.admit(0)).tickets == []
-    assert int(store.client.hget(keys.PROGRESS, "dispatch_called_ms") or 0) > 1
-    assert len((await store.admit(1)).tickets) == 1

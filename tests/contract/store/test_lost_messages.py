@@ -110,3 +110,13 @@ async def test_a_redelivery_is_called_for_at_once(store: Store) -> None:
     store.client.hset(keys.PROGRESS, mapping={"notify_began_ms": now_ms, "notify_began_of_ms": now_ms - 1})
     assert await store.deliveries.redeliver(delivery.delivery_id)
     assert len((await sweep(store)).deliveries) == 1
+
+
+async def test_slow_copies_that_keep_ending_show_that_storing_goes_on(store: Store) -> None:
+    first, _ = await store.storing(), await store.storing()
+    claim = await store.attempts.claim_store(first, lease_ms=HOUR_MS)
+    assert claim is not None
+    await sweep(store, (await store.storing()).due_member)
+    assert "store_called_ms" in store.cell().at(keys.PROGRESS)
+    await store.attempts.save_output(claim.ticket, 0, "{}")
+    assert "store_called_ms" not in store.cell().at(keys.PROGRESS)

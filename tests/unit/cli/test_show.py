@@ -157,6 +157,13 @@ def test_ids_stay_whole_on_a_narrow_terminal(
     assert len(line) < 80
 
 
+def test_nothing_is_cut_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    reason = "connection refused " * 20
+    print_table(["webhook", "last attempt"], [["https://shop.example.com", reason]])
+    assert reason.strip() in capsys.readouterr().out
+
+
 HOSTILE = "a fox [/x] [red]here\x1b[2J\x9b2J\r\nfaked"
 
 

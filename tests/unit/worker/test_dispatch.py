@@ -1,13 +1,11 @@
-"""Dispatch admits as long as there is room and this process keeps up with storing, and always looks at the line."""
+"""Dispatch admits what may be admitted as long as the store has room."""
 
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from darkroom.line.line import Admission
 from darkroom.store.attempts import Ticket
-from worker.stages.dispatch import ADMIT_AT_ONCE, UNSTORED_ENOUGH, dispatch
+from worker.stages.dispatch import ADMIT_AT_ONCE, dispatch
 
 
 class Line:
@@ -36,32 +34,24 @@ class Publisher:
         return []
 
 
-def context(line: Line, *, unstored: int, full: bool = False) -> Any:
+def context(line: Line, *, full: bool = False) -> Any:
     return SimpleNamespace(
         line=line,
         room=SimpleNamespace(full=full),
-        waiting_stores={Ticket(f"job_{n}", 1, 1) for n in range(unstored)},
         lane="default",
         settings=SimpleNamespace(upstream=SimpleNamespace(max_unstored_images=5_000)),
         publisher=Publisher(),
     )
 
 
-@pytest.mark.parametrize("unstored", [0, UNSTORED_ENOUGH - 1])
-async def test_everything_is_admitted_that_may_be(unstored: int) -> None:
+async def test_everything_is_admitted_that_may_be() -> None:
     line = Line(2 * ADMIT_AT_ONCE + 1)
-    await dispatch(context(line, unstored=unstored))
+    await dispatch(context(line))
     assert line.waiting == 0
     assert line.asked == [ADMIT_AT_ONCE] * 3
 
 
-async def test_a_worker_that_is_behind_with_storing_looks_at_the_line_and_admits_nothing() -> None:
-    line = Line(10)
-    await dispatch(context(line, unstored=UNSTORED_ENOUGH))
-    assert (line.waiting, line.asked) == (10, [0])
-
-
 async def test_a_store_that_is_nearly_full_is_asked_for_nothing() -> None:
     line = Line(10)
-    await dispatch(context(line, unstored=0, full=True))
+    await dispatch(context(line, full=True))
     assert line.asked == []

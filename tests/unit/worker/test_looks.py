@@ -113,3 +113,15 @@ async def run_until(looks: Looks, done: Callable[[], bool]) -> None:
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
+
+
+@pytest.mark.parametrize("kept", ["soon", None])
+async def test_a_list_that_can_not_be_read_keeps_no_look_from_being_applied(looks: Looks, kept: str | None) -> None:
+    if kept is None:
+        await looks._ctx.redis.set(keys.DURATIONS, "no list")
+    else:
+        await looks._ctx.redis.rpush(keys.DURATIONS, kept)
+    applied: list[object] = []
+    looks._looked._handle = applied.append  # type: ignore[assignment]
+    looks._looked.add(object())  # type: ignore[arg-type]
+    await run_until(looks, lambda: bool(applied))
