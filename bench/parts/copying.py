@@ -83,6 +83,8 @@ def _copy(
     number: int,
 ) -> Seen:
     folder = f"{side.module}-{SIDES.index(side)}"
+    # By itself: of two that write the first objects of a folder at once, rclone's server may answer one 500.
+    _client(s3).put_object(Bucket=s3.bucket, Key=f"{folder}/made", Body=b"")
     pairs = [(urls[n % len(urls)], f"{folder}/{n:04d}.png") for n in range(copies)]
     task: dict[str, Any] = {
         "upstream_url": upstream.url,
@@ -118,7 +120,15 @@ def _command(name: str, url: str, key: str, size: int, s3: EmbeddedS3, put_url: 
 
 def _put_urls(s3: EmbeddedS3, keys: list[str]) -> list[str]:
     """Sign a PUT of each key beforehand, as one would for curl; what signing costs is not counted with it."""
-    client = boto3.client(
+    client = _client(s3)
+    return [
+        client.generate_presigned_url("put_object", Params={"Bucket": s3.bucket, "Key": key}, ExpiresIn=PUT_LASTS_S)
+        for key in keys
+    ]
+
+
+def _client(s3: EmbeddedS3) -> Any:
+    return boto3.client(
         "s3",
         endpoint_url=s3.endpoint_url,
         region_name=s3.region,
@@ -126,10 +136,6 @@ def _put_urls(s3: EmbeddedS3, keys: list[str]) -> list[str]:
         aws_secret_access_key=s3.secret_access_key,
         config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
     )
-    return [
-        client.generate_presigned_url("put_object", Params={"Bucket": s3.bucket, "Key": key}, ExpiresIn=PUT_LASTS_S)
-        for key in keys
-    ]
 
 
 def _environment(s3: EmbeddedS3) -> Mapping[str, str]:
