@@ -4,6 +4,7 @@ import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from bench.figures import BenchError, Figure, Outcome, figure
@@ -126,25 +127,21 @@ def _figures(case: Case, rows: list[dict[str, Any]], cpu: dict[str, float]) -> l
         between("seen → webhook received", "handed_over_at", "webhook_at"),
         figure(case.name, "all that is not inference", "ms", *(round(value * 1000, 2) for value in added)),
         figure(case.name, "looks a job", "", *(row["looks"] for row in rows)),
-        figure(case.name, "… mean", "", round(_mean([row["looks"] for row in rows]), 2)),
+        figure(case.name, "… mean", "", round(fmean([row["looks"] for row in rows]), 2)),
         figure(
             case.name,
             "… mean, of the second half",
             "",
-            round(_mean([row["looks"] for row in rows[len(rows) // 2 :]]), 2),
+            round(fmean([row["looks"] for row in rows[len(rows) // 2 :]]), 2),
         ),
         figure(
             case.name,
             "completed → seen by a look, mean",
             "ms",
-            round(1000 * _mean([row["handed_over_at"] - row["completed_at"] for row in rows]), 1),
+            round(1000 * fmean([row["handed_over_at"] - row["completed_at"] for row in rows]), 1),
         ),
         *(
             figure(case.name, f"CPU of the {name} a job", "ms", round(used * 1000 / len(rows), 2))
             for name, used in cpu.items()
         ),
     ]
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import psutil
@@ -202,9 +203,9 @@ def _figures(load: Load, seen: Run) -> list[Figure]:
         one("CPU of worker and api a thousand jobs", "s", (seen.cpu_s["worker"] + seen.cpu_s["api"]) / thousands),
         one("calls of Valkey a job, those of looks included", "", seen.calls / load.jobs),
         figure(load.name, "looks a job", "", *(job["looks"] for job in steady)),
-        one("… mean", "", _mean([job["looks"] for job in steady])),
+        one("… mean", "", fmean([job["looks"] for job in steady])),
         between("upstream completed → seen by a look", "completed_at", "handed_over_at"),
-        one("… mean", "ms", 1000 * _mean([job["handed_over_at"] - job["completed_at"] for job in steady])),
+        one("… mean", "ms", 1000 * fmean([job["handed_over_at"] - job["completed_at"] for job in steady])),
         between("seen → images and job.json in the bucket", "handed_over_at", "stored_at"),
         between("seen → webhook received", "handed_over_at", "webhook_at"),
         between("upstream completed → webhook received", "completed_at", "webhook_at"),
@@ -213,7 +214,3 @@ def _figures(load: Load, seen: Run) -> list[Figure]:
 
 def _steady(jobs: list[dict[str, float]], start: float, end: float) -> list[dict[str, float]]:
     return [job for job in jobs if start <= job["completed_at"] < end]
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

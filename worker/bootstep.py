@@ -111,7 +111,7 @@ class ReactorStep(bootsteps.StartStopStep):
             return 0
         started = asyncio.get_running_loop().time()
         await _at_most(2 * FLUSH_S, poller.stop(), "poller")
-        context.waiting_stores.clear()
+        context.waiting_stores.clear()  # none of these begins any more: the due set gives them to others
         spent_s = asyncio.get_running_loop().time() - started
         cut_off = await self._reactor.drain(DRAIN_S - spent_s)
         if not cut_off:

@@ -16,6 +16,7 @@ import typer
 
 from darkroom.cli.http import refused, setting
 from darkroom.cli.show import plain
+from darkroom.moments import moment_text
 
 if TYPE_CHECKING:
     from darkroom.cli.trial_receiver import Arrival, TrialReceiver
@@ -165,7 +166,7 @@ def _json_line(arrival: "Arrival") -> str:
 
 
 def _iso(arrival: "Arrival") -> str:
-    return arrival.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment_text(arrival.at)
 
 
 def _shown(text: str | None) -> str:

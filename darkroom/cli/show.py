@@ -74,9 +74,10 @@ def job_line(job: Mapping[str, Any]) -> str:
         return f"{job['id']} {job['status']} ({job['error']['code']}): {shortened(job['error']['message'], 200)}"
     if job["outputs"]:
         return f"{job['id']} {job['status']}: {plural(len(job['outputs']), 'image')}, {usd(cost['spent'])} spent"
-    money = f"{usd(cost['spent'])} spent" if cost["spent"] else f"{usd(cost['estimated'])} estimated"
-    if job["finished_at"] and not cost["spent"]:
-        money = "nothing spent"
+    if cost["spent"]:
+        money = f"{usd(cost['spent'])} spent"
+    else:
+        money = "nothing spent" if job["finished_at"] else f"{usd(cost['estimated'])} estimated"
     return f"{job['id']} {job['status']}: {plural(cost['images_requested'], 'image')} asked for, {money}"
 
 

@@ -16,6 +16,7 @@ from darkroom.cli.jobs import AnyId
 from darkroom.cli.reading import is_batch
 from darkroom.cli.show import job_line
 from darkroom.cli.summary import Ending
+from darkroom.moments import moment_text
 
 if TYPE_CHECKING:
     from darkroom.batches import Batch
@@ -145,7 +146,7 @@ def _change(change: Any) -> dict[str, Any]:
     return {
         "job_id": change.job_id,
         "status": str(change.status),
-        "at": change.at.isoformat(),
+        "at": moment_text(change.at),
         "attempt": change.attempt,
     }
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from darkroom.moments import moment_text
 from darkroom.upstream.calls import Calls
 from darkroom.upstream.errors import UnauthorizedError, UpstreamUnavailableError
 from darkroom.upstream.failures import describe, is_network_failure, never_left, was_held_up
@@ -151,9 +152,9 @@ class UpstreamClient:
         """
         body: dict[str, Any] = {"page": page, "page_size": page_size, "model": model}
         if created_after is not None:
-            body["created_after"] = _iso(created_after)
+            body["created_after"] = moment_text(created_after)
         if created_before is not None:
-            body["created_before"] = _iso(created_before)
+            body["created_before"] = moment_text(created_before)
         answer = await self._read_only("POST", "/api/v3/predictions", body=body, answer_s=LIST_ANSWER_S)
         entries, total = _items(answer)
         items = tuple(found for entry in entries if (found := parse_prediction(entry, secret=answer.secret)))
@@ -272,7 +273,3 @@ def _items(answer: Answer) -> tuple[list[Any], int | None]:
 
 def _unreadable(what: str) -> UpstreamUnavailableError:
     return UpstreamUnavailableError(f"upstream's answer holds no {what}", is_passing=False)
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

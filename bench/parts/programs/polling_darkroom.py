@@ -1,10 +1,9 @@
 """Looks through the service's own client, so many at once, each beginning the next when it has its answer."""
 
 import asyncio
-import time
 from itertools import cycle
 
-from bench.parts.programs.telling import Taking, task
+from bench.parts.programs.telling import repeat, task
 from darkroom.upstream.client import UpstreamClient
 from darkroom.upstream.outcomes import Pending
 from darkroom.upstream.session import make_session
@@ -19,23 +18,13 @@ async def main() -> None:
         )
         ids = cycle(given["ids"])
 
-        async def look(until: float) -> int:
-            done = 0
-            while time.monotonic() < until:
-                outcome = await client.look(next(ids))
-                if not isinstance(outcome, Pending):
-                    raise SystemExit(f"a look found {type(outcome).__name__}")
-                done += 1
-            return done
+        async def look() -> int:
+            outcome = await client.look(next(ids))
+            if not isinstance(outcome, Pending):
+                raise SystemExit(f"a look found {type(outcome).__name__}")
+            return 1
 
-        async def all_look(seconds: float) -> int:
-            until = time.monotonic() + seconds
-            return sum(await asyncio.gather(*(look(until) for _ in range(given["at_once"]))))
-
-        await all_look(given["warm_up_s"])
-        with Taking() as taking:
-            done = await all_look(given["seconds"])
-    taking.tell(done)
+        await repeat(look, at_once=given["at_once"], seconds=given["seconds"], warm_up_s=given["warm_up_s"])
 
 
 asyncio.run(main())

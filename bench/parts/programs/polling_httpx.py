@@ -1,12 +1,11 @@
 """Looks by plain httpx, so many at once, each beginning the next when it has its answer."""
 
 import asyncio
-import time
 from itertools import cycle
 
 import httpx
 
-from bench.parts.programs.telling import Taking, task
+from bench.parts.programs.telling import repeat, task
 
 
 async def main() -> None:
@@ -17,24 +16,14 @@ async def main() -> None:
     async with httpx.AsyncClient(base_url=given["upstream_url"], headers=headers, timeout=60, limits=limits) as client:
         ids = cycle(given["ids"])
 
-        async def look(until: float) -> int:
-            done = 0
-            while time.monotonic() < until:
-                answer = await client.get(f"/api/v3/predictions/{next(ids)}/result")
-                status = answer.raise_for_status().json()["data"]["status"]
-                if status == "completed":
-                    raise SystemExit("a look found it completed")
-                done += 1
-            return done
+        async def look() -> int:
+            answer = await client.get(f"/api/v3/predictions/{next(ids)}/result")
+            status = answer.raise_for_status().json()["data"]["status"]
+            if status == "completed":
+                raise SystemExit("a look found it completed")
+            return 1
 
-        async def all_look(seconds: float) -> int:
-            until = time.monotonic() + seconds
-            return sum(await asyncio.gather(*(look(until) for _ in range(given["at_once"]))))
-
-        await all_look(given["warm_up_s"])
-        with Taking() as taking:
-            done = await all_look(given["seconds"])
-    taking.tell(done)
+        await repeat(look, at_once=given["at_once"], seconds=given["seconds"], warm_up_s=given["warm_up_s"])
 
 
 asyncio.run(main())

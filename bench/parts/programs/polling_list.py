@@ -1,10 +1,9 @@
 """Asks for pages of a hundred predictions through the service's own client, so many pages at once."""
 
 import asyncio
-import time
 from itertools import cycle
 
-from bench.parts.programs.telling import Taking, task
+from bench.parts.programs.telling import repeat, task
 from darkroom.upstream.client import UpstreamClient
 from darkroom.upstream.session import make_session
 
@@ -22,23 +21,13 @@ async def main() -> None:
         )
         pages = cycle(range(1, len(given["ids"]) // PAGE_SIZE + 1))
 
-        async def ask(until: float) -> int:
-            done = 0
-            while time.monotonic() < until:
-                page = await client.list_predictions(page=next(pages), page_size=PAGE_SIZE)
-                if len(page.items) != PAGE_SIZE:
-                    raise SystemExit(f"a page held {len(page.items)} predictions")
-                done += PAGE_SIZE
-            return done
+        async def ask() -> int:
+            page = await client.list_predictions(page=next(pages), page_size=PAGE_SIZE)
+            if len(page.items) != PAGE_SIZE:
+                raise SystemExit(f"a page held {len(page.items)} predictions")
+            return PAGE_SIZE
 
-        async def all_ask(seconds: float) -> int:
-            until = time.monotonic() + seconds
-            return sum(await asyncio.gather(*(ask(until) for _ in range(PAGES_AT_ONCE))))
-
-        await all_ask(given["warm_up_s"])
-        with Taking() as taking:
-            done = await all_ask(given["seconds"])
-    taking.tell(done)
+        await repeat(ask, at_once=PAGES_AT_ONCE, seconds=given["seconds"], warm_up_s=given["warm_up_s"])
 
 
 asyncio.run(main())
