@@ -70,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     judge_store(settings.redis.redis_url)
     app = FastAPIOffline(
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # asked for with every request otherwise
         title="Darkroom",
         version=version("darkroom-queue"),
         description=openapi.DESCRIPTION,

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import lru_cache
 
 from ulid import ULID
 
@@ -19,6 +20,7 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{ULID(value.to_bytes(16, 'big'))}"
 
 
+@lru_cache(maxsize=4096)
 def id_time_ms(identifier: str) -> int:
     """Give the Unix time in milliseconds at which an id of `new_id` was made.
 

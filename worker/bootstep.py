@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from darkroom.background import run_for_good
 from darkroom.errors import ConfigurationError
+from darkroom.heap import settle_heap
 from darkroom.store import keys
 from darkroom.store.connection import UNAVAILABLE
 from darkroom.store.durability import judge_store, unreachable
@@ -76,6 +77,7 @@ class ReactorStep(bootsteps.StartStopStep):
         runtime.background = threading.BoundedSemaphore(max(1, worker.concurrency // 2))
         runtime.context, runtime.reactor = self._context, self._reactor
         worker_shutting_down.connect(_end_in_time, weak=False)
+        settle_heap()
 
     def stop(self, worker: Any) -> None:
         """Leave without losing anything."""

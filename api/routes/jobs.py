@@ -12,6 +12,7 @@ from api.auth import caller_of
 from api.body import parse_job, read_body, require_json
 from api.idempotency import idempotency_key
 from api.listing import LISTING_PARAMETERS, parse_listing
+from api.plain_route import PlainRoute
 from api.problems import Problem, not_found
 from api.query import refuse_unknown
 from api.services import services_of
@@ -24,7 +25,7 @@ from darkroom.store.records import JobRecord
 
 MOST_WAIT_S = 60
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=PlainRoute)
 
 
 @router.post(

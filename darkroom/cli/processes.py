@@ -11,6 +11,7 @@ import typer
 
 from darkroom.cli.refusal import refusals, tell_unknown_names
 from darkroom.errors import ConfigurationError
+from darkroom.heap import settle_heap
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 QUEUES = ("dispatch", "submit", "store", "notify")
@@ -97,6 +98,7 @@ def api(
             timeout_graceful_shutdown=_GRACEFUL_S,
         )
     )
+    settle_heap()
     server.run(sockets=[listener])
     if not server.started:
         raise typer.Exit(3)
