@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from botocore.exceptions import ClientError
 from mypy_boto3_s3 import S3Client
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -61,6 +62,12 @@ def test_an_object_survives_kill_9_of_the_s3_server(s3_server: EmbeddedS3, s3: S
     found = s3.get_object(Bucket=bucket, Key="2026/11/22/a.png")
     assert found["Body"].read() == b"picture"
     assert found["ContentType"] == "image/png"
+
+
+def test_keys_are_bytes_no_name_is_taken_for_another_that_reads_the_same(s3: S3Client, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="2026/cafe\u0301.png", Body=b"decomposed")
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        s3.get_object(Bucket=bucket, Key="2026/caf\u00e9.png")
 
 
 def test_s3_refuses_a_wrong_secret(s3_server: EmbeddedS3, s3: S3Client) -> None:
