@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from bench.errand import SETTINGS, UPSTREAM, Errand, World, running_world
+from bench.errand import UPSTREAM, Errand, World, running_world
 from bench.fetched import Fetches, Life, check_folder, check_paid_once, count_fetches, images_in
 from bench.figures import BenchError, Figure, Outcome, figure
 from bench.fleet import START_TIMEOUT_S
@@ -147,7 +147,7 @@ def _judged(
          "images": len(life.images)} for number, life in enumerate(world.lives, 1)
     ]  # fmt: skip
     raw = [*lives, {"worker_killed": moments.worker + 1}, *({"fetched_twice": image} for image in fetches.cut)]
-    parameters = asdict(errand) | {"moments": asdict(moments), "upstream": UPSTREAM, "settings": SETTINGS}
+    parameters = asdict(errand) | {"moments": asdict(moments), "upstream": UPSTREAM, "settings": errand.settings}
     parameters |= {"batch_was_accepted_before_the_first_kill": accepted}
     figures = _figures(errand, world.lives, ledger["totals"], results, fetches, size_bytes=size_bytes, took_s=took_s)
     return Outcome("cli_batch", parameters, figures, raw, dict(world.complaints()))

@@ -32,7 +32,6 @@ UPSTREAM: dict[str, Any] = {
 }
 SETTINGS = {
     "WAVESPEED_IMAGES_PER_MINUTE": "1000000",
-    "WAVESPEED_MAX_CONCURRENCY": "500",
     "DARKROOM_POLL_MIN_SECONDS": "0.5",
     "DARKROOM_SUBMIT_TIMEOUT_SECONDS": "5",
     "DARKROOM_RECONCILE_WINDOW_SECONDS": "10",
@@ -54,6 +53,7 @@ class Errand:
     workers: int = 2
     upload_s: float = 2.0
     share: tuple[float, float] = (0.1, 0.6)
+    max_concurrency: int = 500
 
     @property
     def name(self) -> str:
@@ -62,6 +62,11 @@ class Errand:
             f"{self.jobs:,} jobs of {self.images_each} images, 2 × kill -9 of the client, "
             f"1 × of one of {self.workers} workers, seed {self.seed}"
         )
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the service is told, beyond its addresses."""
+        return SETTINGS | {"WAVESPEED_MAX_CONCURRENCY": str(self.max_concurrency)}
 
     @property
     def images(self) -> int:
@@ -111,7 +116,7 @@ def running_world(errand: Errand, scratch: Path) -> Iterator[World]:
         upstream = stack.enter_context(simulator_process(**UPSTREAM, image_bytes=errand.image_bytes))
         client = stack.enter_context(redis.Redis.from_url(valkey.url, decode_responses=True))
         door = stack.enter_context(bucket_door(urlsplit(s3.endpoint_url).port or 0))
-        env = environment(valkey.url, s3, upstream.url) | SETTINGS
+        env = environment(valkey.url, s3, upstream.url) | errand.settings
 
         def start_worker(number: int) -> ServiceProcess:
             name = f"worker-{number + 1}"

@@ -157,7 +157,7 @@ def killed(seed: int, *, quick: bool) -> dict[str, Measurement]:
         isolation = replace(isolation, deliveries=20, rounds=1, inference_s=0.2, poll_min_s=0.1)
         backlog = replace(backlog, deliveries=100, receivers=2, rounds=1)
         storm = replace(storm, deliveries=60, rate=20.0, worker_kills=1, valkey_kills=1)
-        errand = replace(errand, jobs=60, upload_s=0.3)
+        errand = replace(errand, jobs=60, upload_s=0.3, max_concurrency=6)  # jobs must be left for the kills
     return {
         "webhook_isolation": lambda: webhook_isolation.run(isolation),
         "webhook_rate": lambda: webhook_rate.run(backlog),
