@@ -152,7 +152,7 @@ def _growth(results: Results) -> list[Line]:
     middle = (max(values) + min(values)) / 2
     off = 100 * (max(values) / middle - 1)
     rates = list(results.all("throughput", "jobs a second").values())
-    shown = listed({case.partition(",")[0] if case[1] == "," else case: value for case, value in found.items()}, " s")
+    shown = listed({f"{case.partition(' jobs')[0]} jobs": value for case, value in found.items()}, " s")
     return [
         Line("CPU a job flat (± 10 %) from 1,000 to 100,000 jobs", f"± {off:.0f} %", off <= 10, shown),
         times(rates[1] / rates[0], 1.8, "one worker's jobs a second with two, where the cores are there"),
