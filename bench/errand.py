@@ -44,6 +44,7 @@ class Errand:
 
     The first one falls up to `upload_s` after the client began to send; the second once a share of the images, drawn
     between the two of `share`, is in the folder; the worker's once such a share of the jobs has completed.
+    `max_concurrency`: how many jobs upstream has at a time.
     """
 
     seed: int
